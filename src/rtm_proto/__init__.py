@@ -1,0 +1,1 @@
+"""RTM's File API over FPNN as a sans-IO protocol framework."""

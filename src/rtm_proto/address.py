@@ -1,0 +1,150 @@
+"""Where to connect: URLs, endpoints, and the way to the file gate.
+
+    ws://HOST:PORT[/PATH]    FPNN in WebSocket frames, 13321, path /service/websocket
+    wss://HOST:PORT[/PATH]   the same in TLS, 13322
+    tcp://HOST:PORT          raw FPNN, 13321
+    tcps://HOST:PORT         the same in TLS, 13322
+
+The file gate is either the ``endpoint`` of a filetoken answer (direct: the raw TCP SDKs) or the
+proxy ``fileproxy-HOST`` on 13461, with TLS 13462 (proxied: the JavaScript and Unity-WS SDKs).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from .errors import LocalProtocolError
+
+WEBSOCKET_PATH = "/service/websocket"
+_PORTS = {"ws": 13321, "wss": 13322, "tcp": 13321, "tcps": 13322}
+_PROXY_PORTS = {"ws": 13461, "wss": 13462, "tcp": 13461, "tcps": 13462}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A place to connect to; ``path`` matters for WebSocket only."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str = WEBSOCKET_PATH
+
+    @property
+    def tls(self) -> bool:
+        """Whether the transport is TLS."""
+        return self.scheme in ("wss", "tcps")
+
+    @property
+    def websocket(self) -> bool:
+        """Whether packages travel in WebSocket frames."""
+        return self.scheme in ("ws", "wss")
+
+    @property
+    def authority(self) -> str:
+        """``host:port``, an IPv6 host in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}{self.path if self.websocket else ''}"
+
+
+def parse_url(url: str) -> Address:
+    """The address in *url*.
+
+    Raises LocalProtocolError that names what was expected for anything else than the four forms
+    above.
+    """
+    expected = "expected ws://, wss://, tcp:// or tcps:// and HOST[:PORT]"
+    if not isinstance(url, str) or any(c.isspace() or not c.isprintable() for c in url):
+        raise LocalProtocolError(f"{expected}, got {url!r}")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as exc:
+        raise LocalProtocolError(f"{expected}, got {url!r}: {exc}") from exc
+    if parts.scheme not in _PORTS or not parts.hostname or port == 0:
+        raise LocalProtocolError(f"{expected}, got {url!r}")
+    if parts.username is not None or parts.fragment:
+        raise LocalProtocolError(f"{expected} without user or fragment, got {url!r}")
+    path = parts.path + (f"?{parts.query}" if parts.query else "")
+    websocket = parts.scheme in ("ws", "wss")
+    if not websocket and path not in ("", "/"):
+        raise LocalProtocolError(f"a {parts.scheme}:// URL has no path, got {url!r}")
+    return Address(
+        parts.scheme,
+        parts.hostname,
+        port or _PORTS[parts.scheme],
+        path if websocket and path not in ("", "/") else WEBSOCKET_PATH,
+    )
+
+
+def parse_endpoint(endpoint: str) -> tuple[str, int]:
+    """Host and port in ``host:port`` or ``[v6]:port``; LocalProtocolError for anything else."""
+    host, colon, port = endpoint.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    good = port.isascii() and port.isdigit() and 0 < int(port[:6]) < 0x10000
+    if not colon or not host or not good or any(c in host for c in "/[]@? "):
+        raise LocalProtocolError(f"an endpoint is host:port or [v6]:port, got {endpoint!r}")
+    return host, int(port)
+
+
+@dataclass(frozen=True, slots=True)
+class FileRoute:
+    """The way to the file gate.
+
+    ``fixed`` is an address to use whatever the token's answer says. Otherwise ``proxied`` says
+    which of the two ways it is. On the proxied way the quest carries ``endpoint``.
+    """
+
+    main: Address
+    proxied: bool
+    fixed: Address | None = None
+
+    def address(self, endpoint: str) -> Address:
+        """Where to connect to; LocalProtocolError when *endpoint* is needed and is none."""
+        if self.fixed is not None:
+            return self.fixed
+        if self.proxied:
+            host = f"fileproxy-{self.main.host}"
+            return replace(self.main, host=host, port=_PROXY_PORTS[self.main.scheme])
+        host, port = parse_endpoint(endpoint)
+        return replace(self.main, host=host, port=port)
+
+
+def file_route(main: Address, route: str) -> FileRoute:
+    """What *route* means beside a main link to *main*.
+
+    ``auto``: direct for TCP; for WebSocket proxied, or direct where the host is an address or
+    ``localhost``, because such a host has no ``fileproxy-`` name. ``direct``: the endpoint, over
+    the main link's transport (TLS stays TLS). ``proxied``: through ``fileproxy-HOST``. Anything
+    else is a URL to use. Raises LocalProtocolError where that cannot work.
+    """
+    named = not _is_ip(main.host) and main.host != "localhost"
+    if route == "auto":
+        return FileRoute(main, proxied=main.websocket and named)
+    if route == "direct":
+        return FileRoute(main, proxied=False)
+    if route == "proxied":
+        if not named:
+            raise LocalProtocolError(
+                f"there is no fileproxy-{main.host}: give file_route a URL, or 'direct'"
+            )
+        return FileRoute(main, proxied=True)
+    try:
+        return FileRoute(main, proxied=False, fixed=parse_url(route))
+    except LocalProtocolError as exc:
+        raise LocalProtocolError(
+            f"file_route is 'auto', 'direct', 'proxied' or a URL: {exc}"
+        ) from exc
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,155 @@
+"""The attrs of a file quest and its sign, written in the modern shape, read in every shape.
+
+    sign   = md5hex( md5hex(file) + ":" + token )        lower-case hex text, both digests
+    nested   {"rtm": {"sign": ..., "ext": ..., "filename": ...}, "custom": ...}      we write this
+    flat     {"sign": ..., "ext": ..., "filename": ...}                              before 2022-08
+
+Sources: all SDKs; the flat shape from the 2018 documents and the Node server SDK.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import md5
+from typing import Any, cast
+
+from .codes import Code
+from .errors import LocalProtocolError, PayloadError
+
+MAX_ATTRS = 2048  # bytes of encoded attrs (published limit, 2018)
+SIGN_SIZE = 32  # characters of a sign
+NO_SIGN = "0" * SIGN_SIZE  # stands for the sign until the file has been read
+
+
+def file_sign(digest: str, token: str) -> str:
+    """The sign over a file whose md5 is *digest* (lower-case hex), for one *token*."""
+    return md5(f"{digest}:{token}".encode(), usedforsecurity=False).hexdigest()
+
+
+def sign_matches(sign: str, digest: str, token: str) -> bool:
+    """Whether *sign* is right for a file with md5 *digest*.
+
+    Its case does not matter, and a sign over the upper-case digest counts too (the JavaScript SDK
+    before 2022-08-18 made both). The comparison takes the same time whatever differs.
+    """
+    given = sign.lower().encode("utf-8", "surrogateescape")
+    right = hmac.compare_digest(given, file_sign(digest, token).encode())
+    old = hmac.compare_digest(given, file_sign(digest.upper(), token).encode())
+    return right or old
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceInfo:
+    """The fields of a voice message (mtype 41); ``duration`` in milliseconds, ``srate`` in Hz."""
+
+    codec: str | None = None
+    lang: str | None = None
+    duration: int | None = None
+    srate: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileAttrs:
+    """What attrs say of a file. ``name`` and ``ext`` come from the peer: never a path as such."""
+
+    sign: str | None = None
+    ext: str | None = None
+    name: str | None = None
+    custom: object = None
+    voice: VoiceInfo | None = None
+    excluded_uids: frozenset[int] = frozenset()
+    raw: Mapping[str, object] = field(default_factory=dict)
+
+
+def clean_name(name: str) -> str:
+    """*name* without path parts and control characters; may be empty."""
+    base = name.replace("\\", "/").rsplit("/", 1)[-1]
+    base = "".join(c for c in base if c.isprintable())
+    return "" if base in (".", "..") else base
+
+
+def extension(name: str) -> str:
+    """What stands behind the last dot of *name*, or ``""``."""
+    return name.rpartition(".")[2] if "." in name else ""
+
+
+def write_attrs(name: str, sign: str, custom: object = None) -> str:
+    """Attrs in the modern shape for a file called *name*.
+
+    The result is as long for every sign of 32 characters. Raises LocalProtocolError when *custom*
+    is not JSON, or when the encoded attrs are larger than MAX_ATTRS.
+    """
+    base = clean_name(name)
+    attrs: dict[str, object] = {"rtm": {"sign": sign, "ext": extension(base), "filename": base}}
+    if custom is not None:
+        attrs["custom"] = custom
+    try:
+        text = json.dumps(attrs, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        size = len(text.encode())
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise LocalProtocolError(f"the file's name or custom attrs are not JSON: {exc}") from exc
+    if size > MAX_ATTRS:
+        raise LocalProtocolError(f"attrs of {size} bytes are over the limit of {MAX_ATTRS}")
+    return text
+
+
+def parse_attrs(text: str) -> FileAttrs:
+    """What *text* says of a file, in any shape that was ever seen; nothing in it is required.
+
+    Raises PayloadError (200004) when it is not a JSON object.
+    """
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise PayloadError(f"attrs are not JSON: {exc}", Code.ATTRS_LACK_SIGN_OR_EXT) from exc
+    if not isinstance(whole, dict):
+        raise PayloadError(
+            f"attrs must be a JSON object, got {type(whole).__name__}", Code.ATTRS_LACK_SIGN_OR_EXT
+        )
+    rtm = whole.get("rtm")
+    inner = cast("dict[str, Any]", rtm) if isinstance(rtm, dict) else whole
+    ext = _text(inner.get("ext"))
+    name = _text(inner.get("filename"))
+    return FileAttrs(
+        sign=_text(inner.get("sign")),
+        ext=ext if ext is not None else _text(inner.get("fileExtension")),
+        name=None if name is None else clean_name(name),
+        custom=whole.get("custom"),
+        voice=_voice(inner),
+        excluded_uids=_uids(whole.get("excludedUids")),
+        raw=whole,
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: object) -> int | None:
+    """An integer, also from decimal text (the Unreal SDK writes numbers as text)."""
+    if type(value) is int:
+        return value
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        return int(value)
+    return None
+
+
+def _voice(inner: Mapping[str, object]) -> VoiceInfo | None:
+    if inner.get("type") != "audiomsg":
+        return None
+    return VoiceInfo(
+        codec=_text(inner.get("codec")),
+        lang=_text(inner.get("lang")),
+        duration=_number(inner.get("duration")),
+        srate=_number(inner.get("srate")),
+    )
+
+
+def _uids(value: object) -> frozenset[int]:
+    if not isinstance(value, list):
+        return frozenset()
+    numbers = (_number(item) for item in cast("list[object]", value))
+    return frozenset(number for number in numbers if number is not None)

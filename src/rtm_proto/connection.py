@@ -1,0 +1,418 @@
+"""The connection: the corridor between a link and a session. It owns the states and the timers.
+
+    State    connected   link opened   close     link ended   aborted
+    NEW      OPENING     -             CLOSED    -            CLOSED
+    OPENING  -           OPEN          CLOSED    CLOSED       CLOSED
+    OPEN     -           -             CLOSING   CLOSED       CLOSED
+    CLOSING  -           -             CLOSING   CLOSED       CLOSED
+    CLOSED   -           -             CLOSED    CLOSED       CLOSED
+
+CLOSING waits for the answers that are owed on either side (at most CLOSE_TIMEOUT), because the
+FPNN framework discards data that waits behind an end of stream. When CLOSED is reached the
+goodbye is in ``data_to_send``; nothing follows it.
+
+The same class serves both roles; they differ in their link and in the timeouts they are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+
+from .codes import Code
+from .deadlines import Deadlines
+from .errors import ConnectionLost, LocalProtocolError
+from .events import Closed, CloseKind, CloseReason, Event, Opened, QuestId
+from .link import Buffer, Link
+from .package import MAX_PACKAGE
+from .payload import Params
+from .session import MAX_BAD_PACKAGES, MAX_IN_HAND, Session
+
+OPEN_TIMEOUT = 10.0  # seconds for the link's handshake
+CLOSE_TIMEOUT = 2.0  # seconds that closing waits for answers
+SILENCE = 20.0  # seconds without a byte from the peer after which a client sends *ping
+PING_EVERY = 5.0  # seconds between two such pings
+PINGS = 3  # pings without a byte in return after which the peer is dead (the C++ client's figures)
+MAX_UNSENT = 4 * 1024 * 1024  # bytes that wait for a peer that does not read
+
+
+class State(Enum):
+    """Where a connection stands."""
+
+    NEW = auto()
+    OPENING = auto()
+    OPEN = auto()
+    CLOSING = auto()
+    CLOSED = auto()
+
+
+class Input(Enum):
+    """What moves a connection from state to state."""
+
+    CONNECTED = auto()
+    LINK_OPENED = auto()
+    CLOSE = auto()
+    LINK_ENDED = auto()
+    ABORTED = auto()
+
+
+TRANSITIONS: dict[tuple[State, Input], State] = {
+    (State.NEW, Input.CONNECTED): State.OPENING,
+    (State.NEW, Input.CLOSE): State.CLOSED,
+    (State.NEW, Input.ABORTED): State.CLOSED,
+    (State.OPENING, Input.LINK_OPENED): State.OPEN,
+    (State.OPENING, Input.CLOSE): State.CLOSED,
+    (State.OPENING, Input.LINK_ENDED): State.CLOSED,
+    (State.OPENING, Input.ABORTED): State.CLOSED,
+    (State.OPEN, Input.CLOSE): State.CLOSING,
+    (State.OPEN, Input.LINK_ENDED): State.CLOSED,
+    (State.OPEN, Input.ABORTED): State.CLOSED,
+    (State.CLOSING, Input.CLOSE): State.CLOSING,
+    (State.CLOSING, Input.LINK_ENDED): State.CLOSED,
+    (State.CLOSING, Input.ABORTED): State.CLOSED,
+    (State.CLOSED, Input.CLOSE): State.CLOSED,
+    (State.CLOSED, Input.LINK_ENDED): State.CLOSED,
+    (State.CLOSED, Input.ABORTED): State.CLOSED,
+}
+"""The whole table; what is absent is a local error that changes nothing."""
+
+_OPEN, _CLOSE, _ALIVE = "open", "close", "alive"  # the timers beside those of the quests
+
+
+class Connection:
+    """One connection over one link, either role; pure: time comes in as ``now``."""
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        open_timeout: float = OPEN_TIMEOUT,
+        close_timeout: float = CLOSE_TIMEOUT,
+        ping: bool = True,
+        silence: float = SILENCE,
+        max_package: int = MAX_PACKAGE,
+        max_in_hand: int = MAX_IN_HAND,
+        max_unsent: int = MAX_UNSENT,
+        oversize_code: int = Code.INVALID_PACKAGE,
+        wall_ms: Callable[[], int] | None = None,
+    ) -> None:
+        """Timeouts in seconds, sizes in bytes.
+
+        *ping*: after *silence* without a byte from the peer send ``*ping``, every PING_EVERY, and
+        end after PINGS of them; without it, end after *silence* without a byte in either
+        direction. *max_package*: the largest package that may be sent. *oversize_code*: what a
+        quest over the link's limit is refused with.
+        """
+        self.state = State.NEW
+        self.reason: CloseReason | None = None
+        self.abrupt = False
+        """Once CLOSED: whether the transport is to be dropped at once, without goodbye."""
+        self._link = link
+        self._session = Session(max_in_hand=max_in_hand, wall_ms=wall_ms)
+        self._deadlines: Deadlines[QuestId | str] = Deadlines()
+        self._open_timeout = open_timeout
+        self._close_timeout = close_timeout
+        self._ping = ping
+        self._silence = silence
+        self._max_package = max_package
+        self._max_unsent = max_unsent
+        self._oversize_code = oversize_code
+        self._held: list[bytes] = []
+        self._unsent = 0
+        self._streamed: QuestId | None = None
+        self._heard = 0.0
+        self._sent = False  # whether anything was handed to the transport since the last check
+        self._pings = 0
+        self._close_reason = CloseReason(CloseKind.LOCAL)
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.state.name} {self._session.pending} pending>"
+
+    @property
+    def pending(self) -> int:
+        """Quests of ours that wait for an answer."""
+        return self._session.pending
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that ``data_to_send`` would give."""
+        return self._unsent
+
+    @property
+    def open(self) -> bool:
+        """Whether quests can be sent: OPEN, and neither closing nor closed."""
+        return self.state is State.OPEN
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is CLOSED: what ``data_to_send`` gives now is the last of it."""
+        return self.state is State.CLOSED
+
+    # --- what you want said ---
+
+    def send_quest(self, method: str, params: Params, *, deadline: float | None) -> QuestId:
+        """Ask; the answer is an event with this id, at the latest at *deadline* (TimedOut).
+
+        Before the link is open the quest waits for it. Raises LocalProtocolError for a bad method,
+        bad params or a package over the limit, ConnectionLost when closing or closed.
+        """
+        self._check_open(method)
+        quest_id = self._session.quest(method, params)
+        size = len(self._session.packages[-1])
+        if size > self._max_package:
+            self._session.packages.pop()
+            self._session.forget(quest_id)
+            raise LocalProtocolError(
+                f"a package of {size} bytes is over the limit of {self._max_package}"
+            )
+        if deadline is not None:
+            self._deadlines.set(quest_id, deadline)
+        self._flush()
+        return quest_id
+
+    def begin_quest(
+        self, method: str, head: bytes, psize: int, *, deadline: float | None
+    ) -> QuestId:
+        """Ask with a payload of *psize* bytes that begins with *head*; ``send_piece`` brings the rest.
+
+        Other packages wait until it is whole. Raises as ``send_quest``, and LocalProtocolError
+        before the link is open or while another quest is sent in pieces.
+        """
+        self._check_open(method)
+        if self.state is not State.OPEN or self._streamed is not None:
+            raise LocalProtocolError("a quest in pieces needs an open link with none under way")
+        quest_id, package_head = self._session.quest_head(method, psize)
+        size = len(package_head) + psize
+        if size > self._max_package:
+            self._session.forget(quest_id)
+            raise LocalProtocolError(
+                f"a package of {size} bytes is over the limit of {self._max_package}"
+            )
+        if deadline is not None:
+            self._deadlines.set(quest_id, deadline)
+        self._link.begin_package(size, package_head + head)
+        if self._link.in_package:
+            self._streamed = quest_id
+        return quest_id
+
+    def send_piece(self, quest_id: QuestId, piece: Buffer) -> None:
+        """The next bytes of the payload of *quest_id*. Once the connection is closed: nothing.
+
+        Raises LocalProtocolError when this quest is not the one under way, or for too many bytes.
+        """
+        if self.state is State.CLOSED:
+            return
+        if quest_id != self._streamed:
+            raise LocalProtocolError(f"quest {quest_id} is not being sent in pieces")
+        self._link.send_piece(piece)
+        if not self._link.in_package:
+            self._streamed = None
+            self._flush()
+
+    def send_oneway(self, method: str, params: Params) -> None:
+        """Tell. Raises as ``send_quest``."""
+        self._check_open(method)
+        self._session.oneway(method, params)
+        self._flush()
+
+    def answer(self, quest_id: QuestId, params: Params) -> None:
+        """Answer a quest of the peer. Too late is nobody's fault: nothing happens then.
+
+        Raises LocalProtocolError for bad params, or when the quest has been answered already.
+        """
+        if self.state is not State.CLOSED:
+            self._session.answer(quest_id, params)
+            self._flush()
+
+    def refuse(self, quest_id: QuestId, code: int, text: str) -> None:
+        """Answer a quest of the peer with an error; otherwise as ``answer``."""
+        if self.state is not State.CLOSED:
+            self._session.refuse(quest_id, code, text)
+            self._flush()
+
+    def forget(self, quest_id: QuestId) -> None:
+        """The asker left: no event will come, a late answer is dropped.
+
+        A quest whose body is half sent takes the connection with it: the frame cannot be mended.
+        """
+        self._session.forget(quest_id)
+        self._deadlines.drop(quest_id)
+        if quest_id == self._streamed:
+            self._finish(CloseReason(CloseKind.LOCAL, "left in the middle of a body"), abrupt=True)
+
+    def close(self, *, now: float, reason: CloseReason | None = None) -> None:
+        """Close once the answers owed on either side are in and out, at most CLOSE_TIMEOUT from now."""
+        before = self.state
+        if before in (State.CLOSING, State.CLOSED):
+            return
+        if reason is not None:
+            self._close_reason = reason
+        self.state = TRANSITIONS[before, Input.CLOSE]
+        if self.state is State.CLOSED:
+            self._finish(self._close_reason, abrupt=before is State.OPENING)
+        elif self._link.in_package:
+            self._finish(self._close_reason, abrupt=True)
+        else:
+            self._deadlines.set(_CLOSE, now + self._close_timeout)
+            self._close_when_idle()
+
+    # --- what happened ---
+
+    def connected(self, *, now: float) -> None:
+        """The transport is up. Raises LocalProtocolError if it was before."""
+        self._move(Input.CONNECTED)
+        self._heard = now
+        self._deadlines.set(_OPEN, now + self._open_timeout)
+        self._link.start()
+        self._after_link(now)
+
+    def receive_data(self, data: Buffer, *, now: float) -> None:
+        """Bytes came. Nothing that they say is raised."""
+        if self.state in (State.NEW, State.CLOSED) or not data:
+            return
+        self._heard = now
+        self._pings = 0
+        self._link.receive_data(data, now=now)
+        self._after_link(now)
+
+    def receive_eof(self, *, now: float) -> None:
+        """The peer will send no more bytes."""
+        if self.state in (State.NEW, State.CLOSED):
+            return
+        self._link.receive_eof()
+        self._after_link(now)
+
+    def abort(self, reason: CloseReason) -> None:
+        """The transport is gone, or is to be dropped at once; ``Closed`` follows."""
+        if self.state is not State.CLOSED:
+            self._finish(reason, abrupt=True)
+
+    def handle_timeout(self, *, now: float) -> None:
+        """Time has passed. Early, late or idle: harmless."""
+        for key in self._deadlines.due(now):
+            if key == _OPEN:
+                text = f"the handshake took longer than {self._open_timeout:g} s"
+                self._finish(CloseReason(CloseKind.HANDSHAKE, text), abrupt=True)
+            elif key == _CLOSE:
+                self._finish(self._close_reason)
+            elif key == _ALIVE:
+                self._check_alive(now)
+            elif isinstance(key, int):
+                self._session.expire(key)
+                if key == self._streamed:
+                    reason = CloseReason(CloseKind.LOCAL, "the deadline passed inside a body")
+                    self._finish(reason, abrupt=True)
+            if self.state is State.CLOSED:
+                return
+        self._close_when_idle()
+
+    # --- what comes of it ---
+
+    def data_to_send(self) -> list[Buffer]:
+        """Take the buffers to write, in order. Call again only when these are written."""
+        self._unsent = 0
+        out = self._link.data_to_send()
+        self._sent = self._sent or bool(out)
+        return out
+
+    def events(self) -> list[Event]:
+        """Take what happened, in order."""
+        events, self._session.events = self._session.events, []
+        return events
+
+    def next_timeout(self) -> float | None:
+        """When ``handle_timeout`` should be called, or None."""
+        return self._deadlines.next()
+
+    # --- private ---
+
+    def _move(self, what: Input) -> None:
+        after = TRANSITIONS.get((self.state, what))
+        if after is None:
+            raise LocalProtocolError(f"{what.name} cannot happen in state {self.state.name}")
+        self.state = after
+
+    def _check_open(self, method: str) -> None:
+        if self.state is State.CLOSED and self.reason is not None:
+            raise ConnectionLost(method, self.reason)
+        if self.state is State.CLOSING:
+            raise ConnectionLost(method, self._close_reason)
+
+    def _after_link(self, now: float) -> None:
+        link, session = self._link, self._session
+        if self.state is State.OPENING and link.is_open:
+            self._move(Input.LINK_OPENED)
+            self._deadlines.drop(_OPEN)
+            self._deadlines.set(_ALIVE, now + self._silence)
+            session.events.append(Opened())
+        for package in link.packages():
+            ended = session.receive(package)
+            if ended is not None:
+                self._deadlines.drop(ended)
+            if session.bad_packages >= MAX_BAD_PACKAGES:
+                self._flush()
+                self._finish(CloseReason(CloseKind.PROTOCOL_ERROR, "too many bad packages"))
+                return
+        fault = link.fault
+        if fault is not None and fault.seq is not None:
+            session.refuse_seq(fault.seq, self._oversize_code, str(fault))
+        self._flush()
+        if link.ended is not None:
+            self._finish(link.ended)
+        else:
+            self._close_when_idle()
+
+    def _flush(self) -> None:
+        """Hand the session's packages to the link, or hold them while it cannot take them."""
+        packages = self._session.packages
+        if not packages and not self._held:
+            return
+        self._held += packages
+        packages.clear()
+        if self.state in (State.OPEN, State.CLOSING) and not self._link.in_package:
+            for package in self._held:
+                self._link.send_package(package)
+                self._unsent += len(package)
+            self._held.clear()
+        if self._unsent + sum(map(len, self._held)) > self._max_unsent:
+            text = f"more than {self._max_unsent} bytes wait for a peer that does not read"
+            self._finish(CloseReason(CloseKind.LIMIT, text), abrupt=True)
+        else:
+            self._close_when_idle()
+
+    def _close_when_idle(self) -> None:
+        if self.state is State.CLOSING and not self._session.pending and not self._session.owed:
+            self._finish(self._close_reason)
+
+    def _check_alive(self, now: float) -> None:
+        if self._sent and (not self._ping or self._link.in_package):
+            self._heard = now  # what the transport takes is a sign of life: of any kind for a
+            self._sent = False  # server, and of a body under way for a client
+        silent = now - self._heard
+        if silent < self._silence:
+            self._deadlines.set(_ALIVE, self._heard + self._silence)
+        elif not self._ping or self._pings >= PINGS:
+            text = f"nothing came for {silent:g} s"
+            self._finish(CloseReason(CloseKind.IDLE, text), abrupt=self._ping)
+        else:
+            self._pings += 1
+            self._deadlines.set(_ALIVE, now + PING_EVERY)
+            if self.state is State.OPEN and not self._link.in_package:
+                self._session.forget(self._session.quest("*ping", {}), quietly=True)
+                self._flush()
+
+    def _finish(self, reason: CloseReason, *, abrupt: bool = False) -> None:
+        """Say goodbye, lose what is pending, and be closed."""
+        if self.reason is not None:
+            return
+        self.reason = reason
+        self.abrupt = abrupt or reason.kind is CloseKind.PEER_RESET
+        self._held.clear()
+        self._session.packages.clear()
+        if not self.abrupt:
+            self._link.close(reason)
+        self.state = State.CLOSED
+        self._streamed = None
+        self._deadlines = Deadlines()
+        self._session.lose(reason)
+        self._session.events.append(Closed(reason))

@@ -1,0 +1,78 @@
+"""The login flow: ``auth`` on a main link that is open.
+
+    auth {pid, uid, token, version, attrs?, lang?}  ─►  {ok, gate?}
+
+A wrong login token is a normal answer with ``ok: false``. Source: all SDKs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..codes import Code
+from ..errors import LocalProtocolError, LoginFailed, QuestError, QuestRefused
+from ..payload import INT64_MAX, Params
+from .steps import Ask, Flow, Now
+
+LOGIN_TIMEOUT = 20.0  # seconds
+VERSION_TEXT = "rtm-proto-0.1.0"  # the gate expects <name>-<version>
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who logs in. ``attrs`` is a map of text to text that the gate keeps for the login."""
+
+    pid: int
+    uid: int
+    token: str = field(repr=False)
+    attrs: Mapping[str, str] = field(default_factory=dict)
+    lang: str | None = None
+    timeout: float = LOGIN_TIMEOUT
+
+    def __post_init__(self) -> None:
+        for name, value in (("pid", self.pid), ("uid", self.uid)):
+            if type(value) is not int or not 0 < value <= INT64_MAX:
+                raise LocalProtocolError(f"{name} is an integer from 1 to {INT64_MAX}, got {value!r}")
+        if not isinstance(self.token, str) or not self.token:
+            raise LocalProtocolError("the login token is text that is not empty")
+        if not self.timeout > 0:
+            raise LocalProtocolError(f"a timeout is seconds above 0, got {self.timeout!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Logged in; ``gate`` is another gate that this one names, or None."""
+
+    gate: str | None
+
+
+def log_in(login: Login) -> Flow[Welcome]:
+    """Log in. Raises LoginFailed: with the gate's code, or with None for ``ok: false``."""
+    now: float = yield Now()
+    params: dict[str, object] = {
+        "pid": login.pid,
+        "uid": login.uid,
+        "token": login.token,
+        "version": VERSION_TEXT,
+    }
+    if login.attrs:
+        params["attrs"] = dict(login.attrs)
+    if login.lang is not None:
+        params["lang"] = login.lang
+    try:
+        answer: Params = yield Ask("auth", params, now + login.timeout)
+    except QuestRefused as exc:
+        if exc.code == Code.ALREADY_LOGGED_IN:
+            return Welcome(None)
+        raise LoginFailed(f"the gate refused the login: {exc}", exc.code) from exc
+    except QuestError as exc:
+        raise LoginFailed(f"login failed: {exc}") from exc
+    ok = answer.get("ok")
+    if ok is not True and not (type(ok) is int and ok == 1):
+        raise LoginFailed(
+            f"the gate answered ok: {ok!r}: the login token of user {login.uid} is wrong or has "
+            "expired, get a new one"
+        )
+    gate = answer.get("gate")
+    return Welcome(gate if isinstance(gate, str) and gate else None)

@@ -1,0 +1,142 @@
+"""Steps: what a flow asks its driver to do. The driver waits, the flow decides.
+
+    flow = transfer.run()
+    step = next(flow)                       # a Step
+    step = flow.send(outcome)               # what became of it: see "gives" below
+    step = flow.throw(error)                # or the error that it ended with: see "raises"
+    ... until StopIteration(value)          # the flow's result
+
+A driver needs a ``match`` over the steps and nothing else; it ends a flow early with
+``flow.close()``, and then discards the file link and closes the source that it holds for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeVar
+
+from ..address import Address
+from ..link import Buffer
+from ..payload import Params
+
+Result = TypeVar("Result")
+
+
+class Stage(Enum):
+    """How far the sending of a file has come."""
+
+    CHECK = "check"
+    TOKEN = "token"
+    CONNECTING = "connecting"
+    UPLOADING = "uploading"
+    CONFIRMING = "confirming"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """``sent`` of ``total`` bytes of the file were handed to the transport; only DONE means
+    that the gate has answered."""
+
+    mid: int
+    stage: Stage
+    sent: int
+    total: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Gives the time in seconds, of the clock that deadlines are on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait until the time ``until``. Gives the time."""
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A quest on the main link. Gives the answer; raises QuestError."""
+
+    method: str
+    params: Params
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Connect to the file gate, instead of any file link held before. Raises ConnectFailed."""
+
+    address: Address
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Begin a quest in pieces on the file link. Raises QuestError."""
+
+    method: str
+    head: bytes
+    psize: int
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """Hand over the next piece and wait until the transport has taken it.
+
+    Gives True, or False when the quest has ended meanwhile (then go on to Finish).
+    """
+
+    piece: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Wait for the answer to the quest in pieces. Gives it; raises QuestError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Close the file link: with goodbye after an answer, else at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSource:
+    """Open the source of the file from its beginning, instead of any held before.
+
+    Gives a SourceOpened; raises OSError or FileUnusable.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOpened:
+    """A source: its size in bytes, the file's name for attrs, and how errors call it."""
+
+    size: int
+    name: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read at most ``size`` bytes of the source. Gives them, none at its end; raises OSError."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell the caller how far it has come."""
+
+    progress: Progress
+
+
+Step = Now | Pause | Ask | Dial | Begin | Hand | Finish | Discard | OpenSource | Read | Tell
+
+Flow = Generator[Step, Any, Result]

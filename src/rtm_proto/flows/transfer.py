@@ -1,0 +1,391 @@
+"""The file-sending flow: token, file link, body, answer, and all of it again where that helps.
+
+    main link                         file link (no login)
+    filetoken {cmd, target} ──►
+    ◄── {token, endpoint}
+                                      connect ──►
+                                      send*file {pid, from, target, mtype, mid, token,
+                                                 endpoint?, file, attrs} ──►
+                                      ◄── {mtime}
+
+``file`` and ``attrs`` come last, so that the file is read once and hashed as it is sent; the sign
+in the attrs has a fixed length, so the package's size is known before its first byte. One
+deadline stands over everything; every attempt has a new token and the same mid.
+
+    what happened                                         outcome
+    status 0                                              FileSent
+    200053 when this mid was sent before                  FileSent(duplicate=True)
+    error answer                                          FileRefused
+    the last byte was never handed over                   FileNotSent
+    the last byte was handed over, and no answer          OutcomeUnknown
+
+Sources: all SDKs; the order of the keys is our own (any order is read).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import md5
+
+from ..address import FileRoute
+from ..attrs import NO_SIGN, file_sign, write_attrs
+from ..codes import Code, Retry, retry
+from ..errors import (
+    ConnectFailed,
+    FileNotSent,
+    FileRefused,
+    FileUnusable,
+    LocalProtocolError,
+    OutcomeUnknown,
+    PayloadError,
+    QuestError,
+    QuestRefused,
+    QuestTimeout,
+    SendFailed,
+)
+from ..mids import check_mid
+from ..payload import INT64_MAX, INT64_MIN, Params, envelope, text_of
+from ..received import FILE_MTYPES, Conversation
+from .steps import (
+    Ask,
+    Begin,
+    Dial,
+    Discard,
+    Finish,
+    Flow,
+    Hand,
+    Now,
+    OpenSource,
+    Pause,
+    Progress,
+    Read,
+    SourceOpened,
+    Stage,
+    Tell,
+)
+
+MAX_FILE = 5_242_880  # bytes (published limit: 5 MiB for the file)
+PIECE = 64 * 1024  # bytes read, hashed and handed over at a time
+SEND_TIMEOUT = 20.0  # seconds, over the whole call (File API documentation: 20 s)
+MAX_ATTEMPTS = 3
+RETRY_PAUSE = 1.0  # seconds before the second attempt where a pause is due; then doubled
+
+_COMMANDS: Mapping[Conversation, str] = {
+    Conversation.P2P: "sendfile",
+    Conversation.GROUP: "sendgroupfile",
+    Conversation.ROOM: "sendroomfile",
+}
+_COMMAND_TARGETS = {command: kind.value for kind, command in _COMMANDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class FileToken:
+    """What filetoken answers: a token for one send, and the address of the file gate."""
+
+    token: str
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileSent:
+    """The gate has the file. ``mtime`` is its time in milliseconds, None where it gave none.
+
+    ``duplicate``: the gate had this mid already, so an earlier sending was delivered.
+    """
+
+    mid: int
+    mtime: int | None
+    attempts: int
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sends, and the way to the file gate."""
+
+    pid: int
+    uid: int
+    route: FileRoute
+    max_file: int = MAX_FILE
+
+
+def check_timeout(timeout: float) -> float:
+    """*timeout* itself, if it is seconds above 0; else LocalProtocolError."""
+    if type(timeout) not in (int, float) or not 0 < timeout < float("inf"):
+        raise LocalProtocolError(f"a timeout is seconds above 0, got {timeout!r}")
+    return timeout
+
+
+def check_int64(name: str, value: object) -> int:
+    """*value* itself, if it is an int64; else LocalProtocolError."""
+    if type(value) is not int or not INT64_MIN <= value <= INT64_MAX:
+        raise LocalProtocolError(f"{name} is an int64, got {value!r}")
+    return value
+
+
+def token_params(
+    cmd: str,
+    *,
+    tos: list[int] | None = None,
+    to: int | None = None,
+    rid: int | None = None,
+    gid: int | None = None,
+) -> Params:
+    """The params of a filetoken quest.
+
+    Raises LocalProtocolError unless exactly the target that *cmd* needs is given: ``to`` for
+    sendfile, ``gid`` for sendgroupfile, ``rid`` for sendroomfile, ``tos`` for sendfiles, none for
+    uploadfile and broadcastfile.
+    """
+    needed = {**_COMMAND_TARGETS, "sendfiles": "tos", "uploadfile": "", "broadcastfile": ""}
+    if cmd not in needed:
+        raise LocalProtocolError(f"cmd is one of {', '.join(needed)}, got {cmd!r}")
+    targets = {"to": to, "gid": gid, "rid": rid, "tos": tos}
+    given = [name for name, value in targets.items() if value is not None]
+    if given != ([needed[cmd]] if needed[cmd] else []):
+        raise LocalProtocolError(
+            f"{cmd} needs {needed[cmd] or 'no target'}, got {', '.join(given) or 'no target'}"
+        )
+    params: dict[str, object] = {"cmd": cmd}
+    if tos is not None:
+        if not isinstance(tos, list) or not tos:
+            raise LocalProtocolError(f"tos is a list of uids that is not empty, got {tos!r}")
+        params["tos"] = [check_int64("tos", uid) for uid in tos]
+    for name, value in (("to", to), ("gid", gid), ("rid", rid)):
+        if value is not None:
+            params[name] = check_int64(name, value)
+    return params
+
+
+def file_token(params: Params, timeout: float) -> Flow[FileToken]:
+    """Get a token. Raises QuestError; 20009 when the answer lacks token or endpoint."""
+    now: float = yield Now()
+    return (yield from _get_token(params, now + check_timeout(timeout)))
+
+
+def _get_token(params: Params, deadline: float) -> Flow[FileToken]:
+    answer: Params = yield Ask("filetoken", params, deadline)
+    try:
+        token, endpoint = text_of(answer, "token"), text_of(answer, "endpoint")
+    except PayloadError as exc:
+        raise QuestRefused("filetoken", Code.INVALID_PACKAGE_CORE, f"bad answer: {exc}") from exc
+    if not token or not endpoint:
+        raise QuestRefused(
+            "filetoken", Code.INVALID_PACKAGE_CORE, "bad answer: token or endpoint is empty"
+        )
+    return FileToken(token, endpoint)
+
+
+class Transfer:
+    """The sending of one file. ``run`` is the flow; the fields say where it stands.
+
+    ``mid`` is fixed from the start, ``stage`` is where it stands. When the flow is ended early,
+    ``given_up`` tells the true outcome.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        kind: Conversation,
+        mtype: int,
+        target: int,
+        *,
+        mid: int,
+        repeat: bool,
+        timeout: float = SEND_TIMEOUT,
+        name: str | None = None,
+        custom: object = None,
+        piece: int = PIECE,
+    ) -> None:
+        """*mid* is the message id to use; *repeat* says that it was sent before.
+
+        *timeout* in seconds is for the whole call. *name* is the file's name for the receiver
+        (default: the source's own), *custom* any JSON value. Nothing is checked before ``run``.
+        """
+        self.mid = mid
+        self.stage = Stage.CHECK
+        self.attempts = 0
+        self._handed_over = False  # the last byte of this attempt was handed over
+        self._in_doubt = False  # so it was in an earlier attempt, and nothing said that it failed
+        self._sender = sender
+        self._kind = kind
+        self._mtype = mtype
+        self._target = target
+        self._repeat = repeat
+        self._timeout = timeout
+        self._name = name
+        self._custom = custom
+        self._piece = piece
+        self._size = 0
+        self._deadline = 0.0
+        self._digest: str | None = None
+        self._hash = md5(usedforsecurity=False)
+
+    def given_up(self, cause: Exception) -> SendFailed:
+        """The true outcome when it ends here because of *cause*."""
+        if self._handed_over or self._in_doubt:
+            return OutcomeUnknown(mid=self.mid, stage=self.stage.value, cause=cause)
+        return FileNotSent(mid=self.mid, stage=self.stage.value, cause=cause)
+
+    def run(self) -> Flow[FileSent]:
+        """Send the file. Raises FileRefused, FileNotSent or OutcomeUnknown, each with the mid."""
+        try:
+            source = yield from self._check()
+            pause = RETRY_PAUSE
+            while True:
+                self.attempts += 1
+                try:
+                    return (yield from self._attempt(source))
+                except (QuestError, ConnectFailed) as exc:
+                    wait = self._wait_before_retry(exc, pause)
+                    now: float = yield Now()
+                    if wait is None or now + wait >= self._deadline:
+                        raise
+                    self._in_doubt = self._in_doubt or self._may_have_arrived(exc)
+                    self._handed_over = False
+                yield Discard()
+                if wait:
+                    pause *= 2
+                    yield Pause(now + wait)
+                source = yield from self._reopen()
+        except QuestRefused as exc:
+            if self._in_doubt or self._may_have_arrived(exc):
+                raise OutcomeUnknown(mid=self.mid, stage=self.stage.value, cause=exc) from exc
+            raise FileRefused(mid=self.mid, stage=self.stage.value, cause=exc) from exc
+        except (QuestError, ConnectFailed, FileUnusable, LocalProtocolError, OSError) as exc:
+            raise self.given_up(exc) from exc
+
+    # --- private ---
+
+    def _check(self) -> Flow[SourceOpened]:
+        """Everything that can be known to be wrong before any I/O on the network."""
+        check_mid(self.mid)
+        if self._kind not in _COMMANDS:
+            raise LocalProtocolError(f"a file is sent to a user, group or room, not {self._kind}")
+        if type(self._mtype) is bool or self._mtype not in FILE_MTYPES:
+            raise LocalProtocolError(f"a file's mtype is 40 to 50, got {self._mtype!r}")
+        check_int64(self._kind.value, self._target)
+        check_timeout(self._timeout)
+        now: float = yield Now()
+        self._deadline = now + self._timeout
+        source: SourceOpened = yield OpenSource()
+        limit = self._sender.max_file
+        if source.size > limit:
+            raise FileUnusable(
+                f"{source.where} has {source.size} bytes, over the limit of {limit}"
+            )
+        self._size = source.size
+        write_attrs(self._name or source.name, NO_SIGN, self._custom)
+        return source
+
+    def _reopen(self) -> Flow[SourceOpened]:
+        source: SourceOpened = yield OpenSource()
+        if source.size != self._size:
+            raise FileUnusable(
+                f"{source.where} changed between two attempts: "
+                f"{self._size} bytes, now {source.size}"
+            )
+        return source
+
+    def _attempt(self, source: SourceOpened) -> Flow[FileSent]:
+        kind, sender = self._kind, self._sender
+        command = _COMMANDS[kind]
+        yield from self._tell(Stage.TOKEN)
+        token = yield from _get_token({"cmd": command, kind.value: self._target}, self._deadline)
+        yield from self._tell(Stage.CONNECTING)
+        try:
+            address = sender.route.address(token.endpoint)
+        except LocalProtocolError as exc:
+            text = f"the gate named a bad file gate: {exc}"
+            raise QuestRefused("filetoken", Code.INVALID_PACKAGE_CORE, text) from exc
+        yield Dial(address, self._deadline)
+        params: dict[str, object] = {
+            "pid": sender.pid,
+            "from": sender.uid,
+            kind.value: self._target,
+            "mtype": int(self._mtype),
+            "mid": self.mid,
+            "token": token.token,
+        }
+        if sender.route.proxied:
+            params["endpoint"] = token.endpoint
+        name = self._name or source.name
+        head, tail = envelope(
+            params, "file", self._size, {"attrs": write_attrs(name, NO_SIGN, self._custom)}
+        )
+        yield from self._tell(Stage.UPLOADING)
+        yield Begin(command, head, len(head) + self._size + len(tail), self._deadline)
+        if (yield from self._send_body(source)):
+            sign = file_sign(self._finish_digest(source), token.token)
+            attrs = write_attrs(name, sign, self._custom)
+            _, tail = envelope({}, "file", 0, {"attrs": attrs})
+            self._handed_over = True
+            yield from self._tell(Stage.CONFIRMING, self._size)
+            yield Hand(tail)
+        else:
+            self.stage = Stage.CONFIRMING  # the quest has ended early: hear why
+        try:
+            answer: Params = yield Finish()
+        except QuestRefused as exc:
+            if exc.code == Code.DUPLICATE_MID and (self._repeat or self._in_doubt):
+                yield Discard()
+                return (yield from self._done(None, duplicate=True))
+            raise
+        yield Discard()
+        mtime = answer.get("mtime")
+        return (yield from self._done(mtime if type(mtime) is int else None, duplicate=False))
+
+    def _send_body(self, source: SourceOpened) -> Flow[bool]:
+        """Hand over the file, hashing it; False when the quest has ended before the last piece."""
+        self._hash = md5(usedforsecurity=False)
+        sent = 0
+        while sent < self._size:
+            piece: bytes = yield Read(min(self._piece, self._size - sent))
+            if not piece:
+                raise FileUnusable(
+                    f"{source.where} announced {self._size} bytes but ended after {sent}"
+                )
+            self._hash.update(piece)
+            if not (yield Hand(piece)):
+                return False
+            sent += len(piece)
+            yield from self._tell(Stage.UPLOADING, sent)
+        if (yield Read(1)):
+            raise FileUnusable(f"{source.where} has more than the announced {self._size} bytes")
+        return True
+
+    def _finish_digest(self, source: SourceOpened) -> str:
+        digest = self._hash.hexdigest()
+        if self._digest is not None and digest != self._digest:
+            raise FileUnusable(f"{source.where} changed between two attempts")
+        self._digest = digest
+        return digest
+
+    def _done(self, mtime: int | None, *, duplicate: bool) -> Flow[FileSent]:
+        yield from self._tell(Stage.DONE, self._size)
+        return FileSent(self.mid, mtime, self.attempts, duplicate)
+
+    def _tell(self, stage: Stage, sent: int = 0) -> Flow[None]:
+        self.stage = stage
+        yield Tell(Progress(self.mid, stage, sent, self._size, self.attempts))
+
+    def _may_have_arrived(self, exc: QuestError | ConnectFailed) -> bool:
+        """Whether this attempt may have been delivered although it ended with *exc*."""
+        refused = isinstance(exc, QuestRefused) and retry(exc.code) is not Retry.UNKNOWN
+        return self._handed_over and not refused
+
+    def _wait_before_retry(self, exc: QuestError | ConnectFailed, pause: float) -> float | None:
+        """Seconds to wait before another attempt, or None for no other attempt."""
+        if self.attempts >= MAX_ATTEMPTS or isinstance(exc, QuestTimeout):
+            return None
+        if self.stage is Stage.TOKEN and not isinstance(exc, QuestRefused):
+            return None  # the main link is gone: there is nothing to get a token from
+        if not isinstance(exc, QuestRefused):
+            return 0.0 if self.attempts == 1 else pause
+        what = retry(exc.code)
+        if what is Retry.AFTER_PAUSE:
+            return pause
+        if what in (Retry.NEW_TOKEN, Retry.NEW_CONNECTION, Retry.UNKNOWN) and self.attempts == 1:
+            return 0.0
+        return None

@@ -1,0 +1,233 @@
+"""What reaches a logged-in user: pushes as typed events.
+
+    pushmsg           kind p2p         from, to,  mid, mtype, msg, attrs, mtime
+    pushgroupmsg      kind group       from, gid, mid, mtype, msg, attrs, mtime
+    pushroommsg       kind room        from, rid, mid, mtype, msg, attrs, mtime
+    pushbroadcastmsg  kind broadcast   from,      mid, mtype, msg, attrs, mtime
+
+mtype 40..50 is a file: msg is JSON text ``{"url", "size", "surl"}``, or a bare URL. Parsing never
+loses a URL for a defect elsewhere. Sources: the JavaScript SDK 2.7.6 and all other client SDKs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import Any, cast
+
+from .attrs import FileAttrs, VoiceInfo, clean_name, extension, parse_attrs
+from .errors import PayloadError
+from .events import CloseReason
+from .payload import Params, int_of
+
+
+class FileType(IntEnum):
+    """The mtypes of files; all of 40..50 are files."""
+
+    IMAGE = 40
+    AUDIO = 41
+    VIDEO = 42
+    FILE = 50
+
+
+FILE_MTYPES = range(40, 51)
+
+
+class Conversation(Enum):
+    """To whom a message was sent; the value names the target's field on the wire."""
+
+    P2P = "to"
+    GROUP = "gid"
+    ROOM = "rid"
+    BROADCAST = ""
+
+
+PUSHES: Mapping[str, Conversation] = {
+    "pushmsg": Conversation.P2P,
+    "pushgroupmsg": Conversation.GROUP,
+    "pushroommsg": Conversation.ROOM,
+    "pushbroadcastmsg": Conversation.BROADCAST,
+}
+"""The pushes that carry a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileReceived:
+    """A file was sent to you, or to a group or room of yours.
+
+    ``target`` is your uid, the gid or the rid (None for a broadcast). ``url`` is None only where
+    the message has none; ``size`` in bytes and ``surl`` (a thumbnail) are None where they are
+    missing. ``mtime`` is the gate's time in milliseconds. ``name`` and ``ext`` are the sender's
+    words: path parts and control characters are removed, but do not open them as a path.
+    ``msg`` and ``attrs`` are the texts as they came.
+    """
+
+    kind: Conversation
+    sender: int
+    target: int | None
+    mid: int
+    mtype: int
+    mtime: int | None
+    url: str | None
+    size: int | None
+    surl: str | None
+    name: str | None
+    ext: str | None
+    custom: object
+    voice: VoiceInfo | None
+    msg: str
+    attrs: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """A message that is not a file; ``msg`` is text, or bytes where it is not UTF-8."""
+
+    kind: Conversation
+    sender: int
+    target: int | None
+    mid: int
+    mtype: int
+    mtime: int | None
+    msg: str | bytes
+    attrs: str
+
+
+@dataclass(frozen=True, slots=True)
+class KickedOut:
+    """The gate ended the login, usually because the same user logged in elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class KickedOutOfRoom:
+    """The gate took you out of the room ``rid``."""
+
+    rid: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownPush:
+    """The gate sent a push that this library does not know; it was answered with 20004."""
+
+    method: str
+    params: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class EventsLost:
+    """``count`` events were dropped here because nobody took them in time."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The link to the gate is gone; ``reason`` says why."""
+
+    reason: CloseReason
+
+
+ClientEvent = (
+    FileReceived
+    | MessageReceived
+    | KickedOut
+    | KickedOutOfRoom
+    | UnknownPush
+    | EventsLost
+    | Disconnected
+)
+
+
+def parse_push(
+    method: str, params: Params, own_uid: int
+) -> tuple[FileReceived | MessageReceived, FileAttrs]:
+    """The event of a push that carries a message, and its attrs as parsed.
+
+    Raises PayloadError where *from* or *mtype* are missing or no integers; everything else may be
+    missing or odd.
+    """
+    kind = PUSHES[method]
+    sender = int_of(params, "from")
+    mtype = int_of(params, "mtype")
+    target: int | None = own_uid if kind is Conversation.P2P else None
+    if kind is not Conversation.BROADCAST and type(value := params.get(kind.value)) is int:
+        target = value
+    mid = _integer(params.get("mid")) or 0
+    mtime = _integer(params.get("mtime"))
+    msg = params.get("msg")
+    attrs_text = _shown(params.get("attrs"))
+    attrs = _lenient_attrs(attrs_text)
+    if mtype not in FILE_MTYPES:
+        message = msg if isinstance(msg, bytes) else _original(_shown(msg))
+        return MessageReceived(kind, sender, target, mid, mtype, mtime, message, attrs_text), attrs
+    text = _shown(msg)
+    url, size, surl = _file_message(text)
+    name = attrs.name or clean_name((url or "").partition("?")[0]) or None
+    event = FileReceived(
+        kind=kind,
+        sender=sender,
+        target=target,
+        mid=mid,
+        mtype=mtype,
+        mtime=mtime,
+        url=url,
+        size=size,
+        surl=surl,
+        name=name,
+        ext=attrs.ext if attrs.ext is not None else extension(name or ""),
+        custom=attrs.custom,
+        voice=attrs.voice,
+        msg=text,
+        attrs=attrs_text,
+    )
+    return event, attrs
+
+
+def _file_message(text: str) -> tuple[str | None, int | None, str | None]:
+    """url, size and surl of a file message."""
+    if text.startswith(("http://", "https://")):
+        return text, None, None
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        return None, None, None
+    if not isinstance(whole, dict):
+        return None, None, None
+    parts = cast("dict[str, Any]", whole)
+    url, size, surl = parts.get("url"), parts.get("size"), parts.get("surl")
+    if isinstance(size, str) and size.isascii() and size.isdigit() and len(size) < 20:
+        size = int(size)
+    return (
+        url if isinstance(url, str) else None,
+        size if type(size) is int and size >= 0 else None,
+        surl if isinstance(surl, str) else None,
+    )
+
+
+def _lenient_attrs(text: str) -> FileAttrs:
+    try:
+        return parse_attrs(text)
+    except PayloadError:  # the sender's attrs are a hint here; the raw text goes to the user
+        return FileAttrs()
+
+
+def _integer(value: object) -> int | None:
+    return value if type(value) is int else None
+
+
+def _shown(value: object) -> str:
+    """Text for a str or bin value; what is not UTF-8 keeps its bytes as surrogate escapes."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    return value if isinstance(value, str) else ""
+
+
+def _original(text: str) -> str | bytes:
+    """*text*, or its bytes where it was not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape")
+    return text
