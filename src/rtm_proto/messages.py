@@ -161,6 +161,10 @@ class WebSocket:
             self._end(kind, text)
             self.close_code = code
 
+    def set_max_message(self, size: int) -> None:
+        """From now on take messages of *size* bytes."""
+        self._max_message = size
+
     # --- what happened ---
 
     def receive_data(self, data: Buffer, *, now: float) -> None:
@@ -196,16 +200,18 @@ class WebSocket:
             data = self._data
             offset = self._offset
             have = len(data) - offset
+            if not self._lane:
+                self._offset = len(data)
+                self._feed(bytes(data[offset:]))
+                if self._pieces or self.ended is not None:
+                    continue
+                break
             if have == 0:
                 break
             if self._left:
                 piece = self._take(min(have, self._left))
                 if piece is not None:
                     return piece
-                continue
-            if not self._lane:
-                self._offset = len(data)
-                self._feed(bytes(data[offset:]))
                 continue
             if have < 2:
                 break
@@ -319,7 +325,7 @@ class WebSocket:
         return True
 
     def _feed(self, data: bytes) -> None:
-        """Give wsproto some bytes and take what comes of them."""
+        """Give wsproto some bytes and take what comes of them, up to the next piece."""
         self._wsproto.receive_data(data)
         for event in self._wsproto.events():
             match event:
@@ -337,7 +343,7 @@ class WebSocket:
                     self._take_close(event)
                 case _:  # events of the handshake, which wsproto does not do here
                     pass
-            if self.ended is not None:
+            if self._pieces or self.ended is not None:
                 return
 
     def _take_message(self, opcode: int, data: Buffer, event: BytesMessage | TextMessage) -> None:

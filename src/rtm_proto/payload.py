@@ -203,7 +203,9 @@ def scan(data: bytes, *, max_nodes: int = MAX_NODES, max_depth: int = MAX_DEPTH)
         offset += 1
         count = 0
         if length_bytes:
-            count = int.from_bytes(data[offset : offset + length_bytes], "big")
+            field = data[offset : offset + length_bytes]
+            # A length that is cut short counts as 0: the check below finds the cut.
+            count = int.from_bytes(field, "big") if len(field) == length_bytes else 0
             offset += length_bytes
         if per_item:
             if len(left) > max_depth:

@@ -177,7 +177,8 @@ class ClientUpgrade:
             room = MAX_HEAD - self._taken
             self._taken += len(data)
             data, rest = data[:room], data[room:]
-            self._http.receive_data(data)
+            if data:  # to h11, no bytes are the end of the stream
+                self._http.receive_data(data)
             head = self._next_head()
             if head is None:
                 if self._taken > MAX_HEAD:
@@ -278,7 +279,8 @@ class ServerUpgrade:
         room = MAX_HEAD - self._taken
         self._taken += len(data)
         try:
-            self._http.receive_data(data[:room])
+            if data[:room]:  # to h11, no bytes are the end of the stream
+                self._http.receive_data(data[:room])
             event = self._http.next_event()
             if isinstance(event, h11.Request):
                 self.headers = check_upgrade(event, path=self._path)

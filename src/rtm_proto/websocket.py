@@ -149,15 +149,21 @@ class WebSocketLink(Link):
         """Send an empty WebSocket ping, unless a package sent in pieces is under way."""
         return self.is_open and self._socket.ping()
 
+    def set_max_package(self, size: int) -> None:
+        """Change the limit, of packages and of messages."""
+        self._splitter.limit = size
+        self._socket.set_max_message(size)
+
     def close(self, reason: CloseReason) -> None:
         """Send a close frame, once the link is open; its code comes of the fault or *reason*."""
         self._end(reason.kind, reason.text)
-        if not self.is_open or reason.kind in _SPEECHLESS:
+        ended = self.ended or reason
+        if not self.is_open or ended.kind in _SPEECHLESS:
             return
         code = self._socket.close_code
         if code is None:
-            code = _CLOSE_CODES.get(reason.kind, CloseCode.NORMAL_CLOSURE)
-        self._socket.close(code, reason.text)
+            code = _CLOSE_CODES.get(ended.kind, CloseCode.NORMAL_CLOSURE)
+        self._socket.close(code, ended.text)
 
     def receive_data(self, data: Buffer, *, now: float) -> None:
         """Read the handshake, then frames, and cut what they carry into packages."""

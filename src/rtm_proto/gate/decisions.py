@@ -23,6 +23,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import md5
+from urllib.parse import quote
 
 from ..attrs import MAX_ATTRS, FileAttrs, clean_name, extension, parse_attrs, sign_matches
 from ..codes import Code
@@ -317,7 +318,7 @@ class Decisions:
             mid=mid,
             mtype=mtype,
             msg=json.dumps(
-                {"url": f"{self._file_url}/{file.key}", "size": file.size}, separators=(",", ":")
+                {"url": self._url(file), "size": file.size}, separators=(",", ":")
             ),
             attrs=_nested(attrs, attrs_text),
             mtime=self._mtime,
@@ -398,6 +399,9 @@ class Decisions:
         if ext and not extension(name):
             name = f"{name}.{ext}"
         return StoredFile(key, len(body), digest, name, mtype)
+
+    def _url(self, file: StoredFile) -> str:
+        return f"{self._file_url}/{file.key}/{quote(file.name, safe='', errors='replace')}"
 
     def _group_change(
         self, visitor: Visitor, params: Params

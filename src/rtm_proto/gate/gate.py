@@ -85,6 +85,7 @@ class Visit:
         self._deadline: float | None = None  # of the front, then of the login or the exchange
         self._next_ping: float | None = None
         self._reading = False
+        self._taken = False  # whether the stream has taken everything there was
 
     def __repr__(self) -> str:
         return f"<Visit {self.visitor.name} uid={self.visitor.uid}>"
@@ -160,6 +161,7 @@ class Visit:
         out, self._out = self._out, []
         if self._exchange is not None:
             out += self._exchange.data_to_send()
+            self._taken = not out
         return out
 
     def next_timeout(self) -> float | None:
@@ -280,15 +282,15 @@ class Visit:
     def _read_on(self, now: float) -> None:
         """Ask the store for the next part once the last one was taken by the stream."""
         exchange = self._exchange
-        if exchange is None or self._reading or self.finished:
+        if exchange is None or self._reading or self.finished or not self._taken:
             return
-        if exchange.done or exchange.abrupt:
-            text = "the file could not be read" if exchange.abrupt else "file served"
-            self._end(CloseReason(CloseKind.LOCAL, text), abrupt=exchange.abrupt)
+        if exchange.done:
+            text = exchange.abrupt or "file served"
+            self._end(CloseReason(CloseKind.LOCAL, text), abrupt=exchange.abrupt is not None)
             return
         wanted = exchange.wanted()
         if wanted is not None and exchange.key is not None:
-            self._reading = True
+            self._reading, self._taken = True, False
             self._deadline = now + self._gate.settings.idle_timeout
             self._gate.read(self, exchange.key, *wanted)
 

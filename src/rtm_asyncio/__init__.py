@@ -1,0 +1,20 @@
+"""RTM's File API for asyncio, on anyio: a client, and a gate of your own."""
+
+from __future__ import annotations
+
+try:
+    import anyio as _anyio
+    import h11 as _h11
+    import wsproto as _wsproto
+except ImportError as exc:
+    raise ImportError(
+        f"rtm_asyncio needs {exc.name}: pip install 'rtm-proto[asyncio]'", name=exc.name
+    ) from exc
+
+from ._client import Client, EventStream, open_client
+from ._download import download
+from ._gate import GateServer, serve_gate
+
+__all__ = ["Client", "EventStream", "GateServer", "download", "open_client", "serve_gate"]
+
+del _h11, _anyio, _wsproto

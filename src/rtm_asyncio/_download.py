@@ -1,0 +1,171 @@
+"""Fetching a received file: the download flow, driven."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable
+
+import anyio
+import anyio.abc
+
+from rtm_proto.download import (
+    DOWNLOAD_TIMEOUT,
+    MAX_DOWNLOAD,
+    DialHttp,
+    Download,
+    Downloaded,
+    DownloadFlow,
+    DownloadProgress,
+    Hangup,
+    OpenSink,
+    ReceiveBytes,
+    SendBytes,
+    TellDownload,
+    Write,
+)
+from rtm_proto.errors import ConnectFailed, DownloadFailed, RtmError
+from rtm_proto.files import Saved, Sink
+from rtm_proto.flows.steps import Now, Pause
+from rtm_proto.received import FileReceived
+
+from ._dial import open_stream, plainly
+
+RECEIVE_SIZE = 65_536  # bytes
+
+
+async def download(
+    file: FileReceived | str,
+    to: str | os.PathLike[str] | None = None,
+    timeout: float = DOWNLOAD_TIMEOUT,
+    *,
+    max_size: int = MAX_DOWNLOAD,
+    expected_md5: str | None = None,
+    overwrite: bool = False,
+    progress: Callable[[DownloadProgress], object] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+) -> Saved:
+    """Fetch a received file over HTTP, to disk.
+
+    *file*: a FileReceived (the size that it announces is checked) or a URL. *to*: a path, or a
+    folder (None: the current one) in which it gets the sender's name for it, made safe. It is
+    written beside and put in its place when whole; an existing file is an error unless
+    *overwrite*. *timeout*: seconds for all of it. *max_size*: bytes. *expected_md5*: hex, where it
+    is known. *progress* is called for each piece.
+
+    Nothing that says who asks is sent. The host that the URL names is asked, whichever it is: see
+    to it that strangers cannot make you fetch from hosts that only you can reach.
+
+    Raises DownloadFailed; OSError (FileExistsError) for the disk's part; LocalProtocolError for
+    what is no http or https URL. Cancelled, it leaves no file and no connection.
+    """
+    if isinstance(file, FileReceived):
+        if file.url is None:
+            raise DownloadFailed(f"the message {file.mid} has no URL: {file.msg[:80]!r}")
+        url, name, size = file.url, file.name, file.size
+    else:
+        url, name, size = file, None, None
+    flow = Download(
+        url,
+        name=name,
+        timeout=timeout,
+        max_size=max_size,
+        expected_size=size,
+        expected_md5=expected_md5,
+    )
+    sink = Sink(to, overwrite=overwrite)
+    try:
+        done = await _drive(flow.run(), sink, progress, ssl_context)
+        return Saved(sink.finish(), done.size, done.md5, done.attempts)
+    finally:
+        sink.close()
+
+
+async def _drive(
+    flow: DownloadFlow[Downloaded],
+    sink: Sink,
+    progress: Callable[[DownloadProgress], object] | None,
+    ssl_context: ssl.SSLContext | None,
+) -> Downloaded:
+    """Carry out the steps of *flow* until it is done."""
+    held: anyio.abc.ByteStream | None = None
+    outcome: object = None
+    error: Exception | None = None
+    try:
+        while True:
+            try:
+                step = flow.send(outcome) if error is None else flow.throw(error)
+            except StopIteration as stop:
+                done: Downloaded = stop.value
+                return done
+            outcome = error = None
+            try:
+                match step:
+                    case Now():
+                        outcome = anyio.current_time()
+                    case Pause(until):
+                        await anyio.sleep_until(until)
+                    case DialHttp(scheme, host, port, deadline):
+                        await _hang_up(held)
+                        held = await _dial_http(scheme, host, port, deadline, ssl_context)
+                    case SendBytes(data, deadline):
+                        await _send(_needed(held), data, deadline)
+                    case ReceiveBytes(deadline):
+                        outcome = await _receive(_needed(held), deadline)
+                    case Hangup():
+                        await _hang_up(held)
+                        held = None
+                    case OpenSink(_, name):
+                        sink.open(name)
+                    case Write(data):
+                        sink.write(data)
+                    case TellDownload(told):
+                        if progress is not None:
+                            progress(told)
+            except (RtmError, OSError) as exc:
+                error = exc
+    finally:
+        flow.close()
+        await _hang_up(held)
+
+
+async def _hang_up(held: anyio.abc.ByteStream | None) -> None:
+    """Drop the connection, if there is one."""
+    if held is not None:
+        await anyio.aclose_forcefully(held)
+
+
+def _needed(held: anyio.abc.ByteStream | None) -> anyio.abc.ByteStream:
+    if held is None:
+        raise ConnectFailed("there is no connection")
+    return held
+
+
+async def _dial_http(
+    scheme: str, host: str, port: int, deadline: float, ssl_context: ssl.SSLContext | None
+) -> anyio.abc.ByteStream:
+    try:
+        with anyio.fail_after(deadline - anyio.current_time()):
+            return await open_stream(host, port, tls=scheme == "https", ssl_context=ssl_context)
+    except TimeoutError as exc:
+        raise ConnectFailed(f"could not connect to {host}:{port} in time") from exc
+    except (OSError, anyio.BrokenResourceError) as exc:
+        raise ConnectFailed(f"could not connect to {host}:{port}: {plainly(exc)}") from exc
+
+
+async def _send(stream: anyio.abc.ByteStream, data: bytes, deadline: float) -> None:
+    try:
+        with anyio.fail_after(deadline - anyio.current_time()):
+            await stream.send(data)
+    except (anyio.BrokenResourceError, OSError) as exc:
+        raise ConnectFailed(f"the request could not be sent: {plainly(exc)}") from exc
+
+
+async def _receive(stream: anyio.abc.ByteStream, deadline: float) -> bytes:
+    try:
+        with anyio.fail_after(deadline - anyio.current_time()):
+            return await stream.receive(RECEIVE_SIZE)
+    except anyio.EndOfStream:
+        return b""
+    except (anyio.BrokenResourceError, OSError) as exc:
+        raise ConnectFailed(f"the connection broke: {plainly(exc)}") from exc

@@ -1,0 +1,177 @@
+"""A gate on real streams: accept, drive the visits, carry out the store's effects."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+from anyio.abc import SocketAttribute
+
+from rtm_proto.address import Address
+from rtm_proto.errors import StoreFault
+from rtm_proto.gate.decisions import Limits
+from rtm_proto.gate.gate import Gate, GateSettings
+from rtm_proto.gate.store import Effect, MemoryStore, Store, StoredFile
+
+from ._wire import Wire
+
+_log = logging.getLogger("rtm_asyncio")
+
+
+Listener = anyio.abc.Listener[anyio.abc.SocketStream]
+
+
+class GateServer:
+    """A gate that runs; made by ``serve_gate``.
+
+    ``address`` is the main port's, ``file_address`` the file port's.
+    """
+
+    def __init__(
+        self,
+        tasks: anyio.abc.TaskGroup,
+        gate: Gate,
+        store: Store,
+        address: Address,
+        file_address: Address,
+    ) -> None:
+        """For ``serve_gate``."""
+        self.address = address
+        self.file_address = file_address
+        self._tasks = tasks
+        self._gate = gate
+        self._store = store
+        self._visits = 0
+
+    def __repr__(self) -> str:
+        return f"<GateServer {self.address} files {self.file_address}>"
+
+    @property
+    def url(self) -> str:
+        """What a WebSocket client connects to."""
+        return str(self.address)
+
+    def kick(self, uid: int) -> bool:
+        """End the login of *uid*; whether there was one."""
+        kicked = self._gate.kick(uid, now=anyio.current_time())
+        self._carry_out_effects()
+        return kicked
+
+    async def serve_stream(self, stream: anyio.abc.ByteStream, *, on_file_port: bool) -> None:
+        """Serve one stream, of whatever kind, until it ends."""
+        self._visits += 1
+        visit = self._gate.visit(f"visit {self._visits}", on_file_port=on_file_port)
+
+        def collect(now: float) -> None:
+            visit.collect(now=now)
+            self._carry_out_effects()
+
+        wire = Wire(stream, visit, collect)
+        visit.bell = wire.turn
+        try:
+            await wire.run()
+        except Exception:  # a fault of ours in one visit must not end the gate for all others
+            _log.exception("%s ended by a fault", visit)
+
+    # --- private ---
+
+    def _carry_out_effects(self) -> None:
+        for effect in self._gate.effects():
+            if self._store.blocking:
+                self._tasks.start_soon(self._carry_out_in_thread, effect)
+            else:
+                self._carried_out(effect, *_carry_out(self._store, effect))
+
+    async def _carry_out_in_thread(self, effect: Effect) -> None:
+        done = await anyio.to_thread.run_sync(_carry_out, self._store, effect)
+        self._carried_out(effect, *done)
+
+    def _carried_out(
+        self, effect: Effect, result: StoredFile | bytes | None, fault: StoreFault | None
+    ) -> None:
+        self._gate.carried_out(effect, result, fault, now=anyio.current_time())
+        self._carry_out_effects()
+
+
+@asynccontextmanager
+async def serve_gate(
+    *,
+    pid: int,
+    users: Mapping[int, str],
+    host: str = "127.0.0.1",
+    port: int = 0,
+    file_port: int = 0,
+    endpoint: str | None = None,
+    store: Store | None = None,
+    limits: Limits | None = None,
+) -> AsyncIterator[GateServer]:
+    """Run a gate of one's own; leaving the block ends it.
+
+    *users*: the login token of each uid of the project *pid*. *host* is bound on two ports, of
+    which 0 is a free one: *port* for the main links and *file_port* for files, each for raw FPNN
+    and WebSocket (and GET of the stored files). *endpoint*: how clients reach the file port, where
+    that is not *host* and *file_port*. *store*: where things are kept (default: in memory).
+
+    Raises OSError when a port cannot be bound.
+    """
+    kept = MemoryStore() if store is None else store
+    main_listener = await anyio.create_tcp_listener(local_host=host, local_port=port)
+    try:
+        file_listener = await anyio.create_tcp_listener(local_host=host, local_port=file_port)
+    except BaseException:
+        await anyio.aclose_forcefully(main_listener)
+        raise
+    address = Address("ws", host, _port(main_listener))
+    file_address = Address("ws", host, _port(file_listener))
+    settings = GateSettings(pid, users, endpoint or file_address.authority, limits or Limits())
+    gate = Gate(settings, wall_ms=_wall_ms, make_token=_make_token, store=kept)
+    left_with: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        server = GateServer(tasks, gate, kept, address, file_address)
+        for listener, on_file_port in ((main_listener, False), (file_listener, True)):
+            handler = partial(server.serve_stream, on_file_port=on_file_port)
+            tasks.start_soon(_serve, listener, handler, tasks)
+        try:
+            yield server
+        except Exception as exc:
+            left_with = exc  # raised below, as itself and not in the tasks' group
+        tasks.cancel_scope.cancel()
+    if left_with is not None:
+        raise left_with
+
+
+async def _serve(
+    listener: Listener,
+    handler: Callable[[anyio.abc.SocketStream], Awaitable[None]],
+    tasks: anyio.abc.TaskGroup,
+) -> None:
+    try:
+        await listener.serve(handler, tasks)
+    finally:
+        await anyio.aclose_forcefully(listener)
+
+
+def _carry_out(store: Store, effect: Effect) -> tuple[StoredFile | bytes | None, StoreFault | None]:
+    try:
+        return store.carry_out(effect), None
+    except StoreFault as fault:
+        return None, fault
+
+
+def _port(listener: Listener) -> int:
+    return listener.extra(SocketAttribute.local_port)
+
+
+def _make_token() -> str:
+    return os.urandom(16).hex()
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,135 @@
+"""Files on disk: what is sent, and where a received file goes.
+
+The one room that touches a disk; it waits for nothing but the disk, so every adapter can share it.
+Not loaded by ``import rtm_proto``.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from rtm_proto.errors import FileUnusable
+from rtm_proto.flows.steps import SourceOpened
+
+FileSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+"""What can be sent: a path, bytes, or a binary file that can seek."""
+
+
+class Source:
+    """A file to send; every ``open`` begins at its beginning."""
+
+    def __init__(self, file: FileSource) -> None:
+        self._file = file
+        self._stream: BinaryIO | None = None
+        self._owned = False
+
+    def open(self) -> SourceOpened:
+        """Open it again. Raises OSError, or FileUnusable for what is no regular file."""
+        self.close()
+        file = self._file
+        if isinstance(file, (bytes, bytearray, memoryview)):
+            self._stream, self._owned = io.BytesIO(file), True
+            return SourceOpened(len(self._stream.getbuffer()), "", "the given bytes")
+        if isinstance(file, (str, os.PathLike)):
+            path = os.fspath(file)
+            if not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO would wait for its writer
+                raise FileUnusable(f"{path} is not a regular file")
+            self._stream, self._owned = open(path, "rb", buffering=0), True
+            size = os.fstat(self._stream.fileno()).st_size
+            return SourceOpened(size, Path(path).name, path)
+        try:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+        except (AttributeError, io.UnsupportedOperation) as exc:
+            raise FileUnusable(
+                f"a file is a path, bytes or a binary file that can seek, got {file!r}"
+            ) from exc
+        self._stream, self._owned = file, False
+        name = getattr(file, "name", "")
+        name = name if isinstance(name, str) else ""
+        return SourceOpened(size, Path(name).name, name or "the given file")
+
+    def read(self, size: int) -> bytes:
+        """At most *size* bytes; none at the end. Raises OSError."""
+        if self._stream is None:
+            raise FileUnusable("the file is not open")
+        data = self._stream.read(size)
+        if not isinstance(data, bytes):
+            raise FileUnusable(f"a file gives bytes, got {type(data).__name__}: open it in 'rb'")
+        return data
+
+    def close(self) -> None:
+        """Close what was opened here."""
+        if self._stream is not None and self._owned:
+            self._stream.close()
+        self._stream = None
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A received file on disk: where, its size in bytes and the md5 of its bytes in hex."""
+
+    path: Path
+    size: int
+    md5: str
+    attempts: int
+
+
+class Sink:
+    """Where a received file goes: written beside, and put in its place when it is whole."""
+
+    def __init__(self, to: str | os.PathLike[str] | None, *, overwrite: bool) -> None:
+        """*to*: a path, or a folder (None: the current one) in which the file gets its own name."""
+        self._to = Path.cwd() if to is None else Path(to)
+        self._overwrite = overwrite
+        self._path = self._to
+        self._part: Path | None = None
+        self._stream: BinaryIO | None = None
+
+    def open(self, name: str) -> None:
+        """Open it, empty; *name* is safe to use.
+
+        Raises OSError; FileExistsError unless it may overwrite.
+        """
+        self.close()
+        self._path = self._to / name if self._to.is_dir() else self._to
+        self._check_free()
+        self._part = self._path.with_name(f".{os.urandom(8).hex()}.part")
+        self._stream = open(self._part, "xb", buffering=0)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write all of *data*. Raises OSError."""
+        if self._stream is None:
+            raise ValueError("the sink is not open")
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._stream.write(rest) :]
+
+    def finish(self) -> Path:
+        """Put the file in its place. Raises OSError; FileExistsError unless it may overwrite."""
+        if self._stream is None or self._part is None:
+            raise ValueError("the sink is not open")
+        self._stream.close()
+        self._check_free()
+        os.replace(self._part, self._path)
+        self._stream = self._part = None
+        return self._path
+
+    def close(self) -> None:
+        """Throw away what is not finished."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        if self._part is not None:
+            self._part.unlink(missing_ok=True)
+            self._part = None
+
+    def _check_free(self) -> None:
+        if not self._overwrite and os.path.lexists(self._path):
+            raise FileExistsError(errno.EEXIST, "the file exists already", str(self._path))

@@ -1,0 +1,311 @@
+"""One stored file over HTTP/1.1: what to answer to a GET or HEAD, and which bytes to read for it.
+
+    exchange.key ─► the store ─► found(...) or not_found()
+    while not exchange.done:
+        wanted() ─► the store ─► provide(data), or failed(text)
+        data_to_send() ─► the transport
+    data_to_send() ─► the transport, then close; at once where `abrupt` says why
+
+    asked                                          answered
+    If-None-Match names the file's ETag            304
+    one Range of it                                206, with If-Range only where that is its ETag
+    one Range behind its end                       416
+    no Range, several, or one that is malformed    200 and the whole file
+
+One exchange per connection. The head is kept back until the first bytes are there, so that a store
+that fails at once is a clean 500. Sources: RFC 9110 (13, 14), RFC 6266, RFC 8187; spec 12.2 (11).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import cast
+from urllib.parse import quote, unquote
+
+import h11
+
+from ..attrs import extension
+from ..download import safe_name
+from ..errors import LocalProtocolError
+from ..link import Buffer
+from ..received import FileType
+
+PIECE = 64 * 1024  # bytes read from the store at a time
+MAX_AGE = 31_536_000  # seconds that a receiver may keep a file: a year (a key's file never changes)
+
+PHRASES: Mapping[int, str] = {
+    200: "OK",
+    206: "Partial Content",
+    304: "Not Modified",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    505: "HTTP Version Not Supported",
+}
+
+_UNKNOWN_TYPE = "application/octet-stream"
+_TYPES: Mapping[str, str] = {
+    "aac": "audio/aac",
+    "amr": "audio/amr",
+    "avi": "video/x-msvideo",
+    "avif": "image/avif",
+    "bmp": "image/bmp",
+    "flac": "audio/flac",
+    "gif": "image/gif",
+    "heic": "image/heic",
+    "jpeg": "image/jpeg",
+    "jpg": "image/jpeg",
+    "m4a": "audio/mp4",
+    "m4v": "video/mp4",
+    "mkv": "video/x-matroska",
+    "mov": "video/quicktime",
+    "mp3": "audio/mpeg",
+    "mp4": "video/mp4",
+    "ogg": "audio/ogg",
+    "opus": "audio/ogg",
+    "pdf": "application/pdf",
+    "png": "image/png",
+    "wav": "audio/wav",
+    "webm": "video/webm",
+    "webp": "image/webp",
+    "3gp": "video/3gpp",
+}
+"""The only types ever told: none of them can carry a script of the gate's origin."""
+
+_EITHER: Mapping[str, str] = {"mp4": "mp4", "ogg": "ogg", "webm": "webm", "3gp": "3gpp"}
+"""Extensions that name sound as well as pictures with sound: the mtype decides."""
+
+_KEY = re.compile(r"/files/([A-Za-z0-9_-]{16,128})(?:/[^/]*)?")
+_AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+_ONE_RANGE = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{1,19})?|-([0-9]{1,19}))", re.IGNORECASE)
+_ETAG = re.compile(r'"([\x21\x23-\x7e\x80-\xff]*)"')
+_GOOD_ETAG = re.compile(r"[\x21\x23-\x7e]+")
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9 !#$&'()+,;=@^_`{}~.-]")  # not as it is in filename="..."
+
+Headers = Sequence[tuple[str, str]]
+
+
+def text_response(
+    status: int, text: str, *, head_only: bool = False, headers: Headers = ()
+) -> bytes:
+    """A whole short answer that says *text*; the connection ends after it."""
+    body = f"{text}\n".encode()
+    lines = [
+        f"HTTP/1.1 {status} {PHRASES[status]}",
+        *(f"{name}: {value}" for name, value in headers),
+        "Content-Type: text/plain; charset=utf-8",
+        f"Content-Length: {len(body)}",
+        "X-Content-Type-Options: nosniff",
+        "Cache-Control: no-store",
+        "Connection: close",
+        "",
+        "",
+    ]
+    return "\r\n".join(lines).encode() + (b"" if head_only else body)
+
+
+def content_type(name: str, mtype: int) -> str:
+    """The type to tell for a file of this name and mtype; never one that a browser would run."""
+    ext = extension(name).lower()
+    if ext in _EITHER and mtype in (FileType.AUDIO, FileType.VIDEO):
+        return f"{'audio' if mtype == FileType.AUDIO else 'video'}/{_EITHER[ext]}"
+    return _TYPES.get(ext, _UNKNOWN_TYPE)
+
+
+def content_disposition(name: str) -> str:
+    """``attachment`` and the file's name, in ASCII and, where that loses something, in UTF-8."""
+    name = safe_name(name)
+    plain = _NOT_PLAIN.sub("_", name)
+    value = f'attachment; filename="{plain}"'
+    if plain != name:
+        value += f"; filename*=UTF-8''{quote(name, safe='!#$&+^`|')}"
+    return value
+
+
+def file_key(path: str) -> str | None:
+    """The key in ``/files/KEY`` or ``/files/KEY/NAME``, else None; NAME is for people only."""
+    match = _KEY.fullmatch(path)
+    return match[1] if match else None
+
+
+class FileExchange:
+    """One GET or HEAD of a stored file.
+
+    ``path``    the path that was asked for, decoded, without a query
+    ``key``     the file's key in it, or None: then say ``not_found``
+    ``status``  what was answered, None before
+    ``done``    nothing more is wanted: send ``data_to_send`` and close
+    ``abrupt``  why the answer cannot be ended whole, or None; ``done`` is set as well
+    """
+
+    def __init__(self, http: h11.Connection, request: h11.Request) -> None:
+        """*http* has just read *request*, a GET or HEAD without a body."""
+        self.path = _path(request.target.decode("latin-1"))
+        self.key = file_key(self.path)
+        self.status: int | None = None
+        self.done = False
+        self.abrupt: str | None = None
+        self._http = http
+        self._request = request
+        self._head_only = request.method == b"HEAD"
+        self._response: h11.Response | None = None  # not sent yet
+        self._judged = False
+        self._next = 0  # the offset of the next byte to read
+        self._end = 0  # where the bytes to read end
+        self._out: list[Buffer] = []
+
+    # --- what the gate says ---
+
+    def found(self, *, size: int, etag: str, name: str, mtype: int) -> None:
+        """The store has the file: *size* in bytes; *etag* without quotes names its very bytes."""
+        self._check_asked()
+        if type(size) is not int or size < 0:
+            raise LocalProtocolError(f"a file's size is an integer from 0, got {size!r}")
+        if not _GOOD_ETAG.fullmatch(etag):
+            raise LocalProtocolError(f"an etag is printable ASCII without quotes, got {etag!r}")
+        self._judged = True
+        about = [
+            ("ETag", f'"{etag}"'),
+            ("Cache-Control", f"private, max-age={MAX_AGE}, immutable"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Connection", "close"),
+        ]
+        if self._is_known(etag):
+            self._prepare(304, about)
+            self._finish()
+            return
+        part = self._part(size, etag)
+        if part is not None and part[0] >= size:
+            self._say(416, "the range is behind the end", [("Content-Range", f"bytes */{size}")])
+            return
+        self._next, self._end = (0, size) if part is None else part
+        whole = [
+            ("Content-Length", str(self._end - self._next)),
+            ("Content-Type", content_type(name, mtype)),
+            ("Content-Disposition", content_disposition(name)),
+            ("Accept-Ranges", "bytes"),
+            *about,
+        ]
+        if part is not None:
+            whole.append(("Content-Range", f"bytes {self._next}-{self._end - 1}/{size}"))
+        self._prepare(200 if part is None else 206, whole)
+        if self._head_only or self._next == self._end:
+            self._next = self._end
+            self._finish()
+
+    def not_found(self) -> None:
+        """There is no such file."""
+        self._check_asked()
+        self._say(404, "no such file")
+
+    def provide(self, data: Buffer) -> None:
+        """The bytes that ``wanted`` asked for: a buffer of bytes, left alone until it is written.
+
+        Fewer bytes, or more, are a fault of the store like any other: see ``failed``.
+        """
+        wanted = self.wanted()
+        if wanted is None:
+            raise LocalProtocolError("no bytes are wanted")
+        offset, size = wanted
+        if len(data) != size:
+            self.failed(f"the store gave {len(data)} bytes at {offset}, expected {size}")
+            return
+        self._send_head()
+        self._send(h11.Data(data=cast("bytes", data)))
+        self._next += size
+        if self._next == self._end:
+            self._finish()
+
+    def failed(self, text: str) -> None:
+        """The store failed: a 500 where nothing was answered yet, else an abrupt end."""
+        if self.done:
+            return
+        if self._judged and self._response is None:
+            self._http.send_failed()
+            self.abrupt = text
+            self.done = True
+        else:
+            self._say(500, "the file cannot be read now")
+
+    # --- what comes of it ---
+
+    def wanted(self) -> tuple[int, int] | None:
+        """Offset and size of the bytes to read next; the same until they are provided."""
+        if self.done or not self._judged:
+            return None
+        return self._next, min(PIECE, self._end - self._next)
+
+    def data_to_send(self) -> list[Buffer]:
+        """Take the buffers to write, in order."""
+        out, self._out = self._out, []
+        return out
+
+    # --- private ---
+
+    def _check_asked(self) -> None:
+        if self._judged or self.done:
+            raise LocalProtocolError("this request has its answer already")
+
+    def _values(self, name: bytes) -> list[str]:
+        headers = self._request.headers
+        return [value.decode("latin-1") for found, value in headers if found == name]
+
+    def _is_known(self, etag: str) -> bool:
+        """Whether the asker has this very file (RFC 9110, 13.1.2: a weak comparison)."""
+        told = ",".join(self._values(b"if-none-match")).strip()
+        return told == "*" or etag in _ETAG.findall(told)
+
+    def _part(self, size: int, etag: str) -> tuple[int, int] | None:
+        """Start and end of the one range that was asked for; None: the whole file."""
+        ranges, conditions = self._values(b"range"), self._values(b"if-range")
+        # RFC 9110, 14.2: a range is for GET only. An empty file has none to give.
+        if self._head_only or len(ranges) != 1 or size == 0:
+            return None
+        if conditions and conditions != [f'"{etag}"']:
+            return None
+        match = _ONE_RANGE.fullmatch(ranges[0])
+        if match is None:
+            return None
+        first, last, suffix = match.groups()
+        if suffix is not None:
+            return (size - min(size, int(suffix)), size)
+        if last is not None and int(last) < int(first):
+            return None
+        return int(first), size if last is None else min(size, int(last) + 1)
+
+    def _prepare(self, status: int, headers: list[tuple[str, str]]) -> None:
+        self.status = status
+        self._response = h11.Response(status_code=status, reason=PHRASES[status], headers=headers)
+
+    def _send_head(self) -> None:
+        if self._response is not None:
+            head = self._http.send(self._response)
+            assert head is not None
+            self._out.append(head)
+            self._response = None
+
+    def _send(self, event: h11.Event) -> None:
+        self._out += self._http.send_with_data_passthrough(event) or []
+
+    def _finish(self) -> None:
+        self._send_head()
+        self._send(h11.EndOfMessage())
+        self.done = True
+
+    def _say(self, status: int, text: str, headers: Headers = ()) -> None:
+        self.status = status
+        self._out.append(text_response(status, text, head_only=self._head_only, headers=headers))
+        self.done = True
+
+
+def _path(target: str) -> str:
+    """The path in a request's target, which may be a whole URL (RFC 9112, 3.2.2)."""
+    match = _AUTHORITY.match(target)
+    return unquote(target[match.end() if match else 0 :].partition("?")[0])

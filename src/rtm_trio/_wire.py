@@ -1,0 +1,218 @@
+"""A machine on a stream: one task reads, one writes, one watches the clock.
+
+    stream ─► reader ─► machine ─► turn ─► bells
+    stream ◄─ writer ◄─ machine ◄─ clock
+
+A machine is a Connection, or a gate's Visit: both have these methods. Only the writer writes, so
+cancelling anybody else's task cannot tear a frame.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import trio
+
+from rtm_proto.desk import Desk, Ticket
+from rtm_proto.events import CloseKind, CloseReason
+from rtm_proto.link import Buffer
+
+RECEIVE_SIZE = 65_536  # bytes
+LINGER = 2.0  # seconds for the last bytes to get out, and for the peer to end its side
+JOIN_BELOW = 65_536  # bytes; smaller writes are put together
+
+
+class Machine(Protocol):
+    """What a wire drives."""
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will come of it but what data_to_send gives now."""
+        ...
+
+    @property
+    def abrupt(self) -> bool:
+        """Once finished: drop the stream at once."""
+        ...
+
+    def connected(self, *, now: float) -> None: ...
+    def receive_data(self, data: Buffer, *, now: float) -> None: ...
+    def receive_eof(self, *, now: float) -> None: ...
+    def abort(self, reason: CloseReason) -> None: ...
+    def handle_timeout(self, *, now: float) -> None: ...
+    def data_to_send(self) -> list[Buffer]: ...
+    def next_timeout(self) -> float | None: ...
+
+
+class Wire:
+    """Drives *machine* over *stream* until it is finished; *collect* takes what comes of it."""
+
+    def __init__(
+        self, stream: trio.abc.Stream, machine: Machine, collect: Callable[[float], None]
+    ) -> None:
+        self._stream = stream
+        self._machine = machine
+        self._collect = collect
+        self._scope = trio.CancelScope()
+        self._to_write = trio.Event()
+        self._written = trio.Event()
+        self._earlier = trio.Event()
+        self._read_all = trio.Event()
+        self._sleeps_until = float("inf")
+        self.ended = trio.Event()
+
+    async def run(self) -> None:
+        """Drive it. Cancelled, it drops the stream; whatever happens, the machine is finished."""
+        machine = self._machine
+        machine.connected(now=trio.current_time())
+        self.turn()
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._read)
+                    nursery.start_soon(self._watch)
+                    await self._write()
+                    if not machine.abrupt:
+                        await self._part()
+                    nursery.cancel_scope.cancel()
+        finally:
+            machine.abort(CloseReason(CloseKind.LOCAL, "cancelled"))
+            self._collect(trio.current_time())
+            self._written.set()
+            self.ended.set()
+            await trio.aclose_forcefully(self._stream)
+
+    def turn(self) -> None:
+        """Something was done with the machine: take what came of it, and see to the rest."""
+        machine = self._machine
+        self._collect(trio.current_time())
+        self._to_write.set()
+        if machine.finished:
+            self._earlier.set()
+            if machine.abrupt:
+                self._scope.cancel()
+        else:
+            when = machine.next_timeout()
+            if when is not None and when < self._sleeps_until:
+                self._earlier.set()
+
+    async def flush(self, ticket: Ticket) -> None:
+        """Wait until everything is written, or *ticket* is done."""
+        self._written = trio.Event()
+        ticket.bell = self._written.set
+        self.turn()
+        if not ticket.done and not self.ended.is_set():
+            await self._written.wait()
+
+    # --- the three tasks ---
+
+    async def _read(self) -> None:
+        stream, machine = self._stream, self._machine
+        quick = quick_ack(stream)
+        try:
+            while data := await stream.receive_some(RECEIVE_SIZE):
+                quick()
+                if not machine.finished:
+                    machine.receive_data(data, now=trio.current_time())
+                    self.turn()
+        except trio.ClosedResourceError:
+            return
+        except (trio.BrokenResourceError, OSError) as exc:
+            self._broken(exc)
+        else:
+            machine.receive_eof(now=trio.current_time())
+            self.turn()
+        self._read_all.set()
+
+    async def _write(self) -> None:
+        machine = self._machine
+        while True:
+            self._to_write = trio.Event()
+            data = machine.data_to_send()
+            if data:
+                try:
+                    await write(self._stream, data)
+                except (trio.BrokenResourceError, OSError) as exc:
+                    # what the peer said last, a refusal perhaps, may still be on its way in
+                    with trio.move_on_after(LINGER):
+                        await self._read_all.wait()
+                    self._broken(exc)
+                    return
+            elif machine.finished:
+                return
+            else:
+                self._written.set()
+                self._collect(trio.current_time())
+                await self._to_write.wait()
+
+    async def _watch(self) -> None:
+        machine = self._machine
+        while not machine.finished:
+            when = machine.next_timeout()
+            self._sleeps_until = float("inf") if when is None else when
+            self._earlier = trio.Event()
+            with trio.CancelScope(deadline=self._sleeps_until):
+                await self._earlier.wait()
+            if not machine.finished:
+                machine.handle_timeout(now=trio.current_time())
+                self.turn()
+        await trio.sleep(LINGER)
+        self._scope.cancel()
+
+    # --- private ---
+
+    async def _part(self) -> None:
+        """Say that we are done, and give the peer time to hear it: a plain close may destroy
+        what is on its way to it."""
+        stream = self._stream
+        try:
+            if isinstance(stream, trio.abc.HalfCloseableStream):
+                await stream.send_eof()
+                await self._read_all.wait()
+            else:
+                await stream.aclose()
+        except (trio.BrokenResourceError, OSError):
+            return  # the peer was faster
+
+    def _broken(self, exc: Exception) -> None:
+        cause = exc.__cause__ or exc
+        self._machine.abort(CloseReason(CloseKind.PEER_RESET, str(cause)))
+        self.turn()
+
+
+def desk_wire(stream: trio.abc.Stream, desk: Desk) -> Wire:
+    """A wire for a client's connection."""
+    return Wire(stream, desk.connection, lambda now: desk.collect(now=now))
+
+
+async def write(stream: trio.abc.Stream, data: Sequence[Buffer]) -> None:
+    """Write all of *data*, in few pieces."""
+    if len(data) > 1 and sum(map(len, data)) <= JOIN_BELOW:
+        await stream.send_all(b"".join(data))
+    else:
+        for piece in data:
+            await stream.send_all(piece)
+
+
+def quick_ack(stream: trio.abc.Stream) -> Callable[[], None]:
+    """What to call after each receive, so that the kernel acknowledges at once.
+
+    The framework's server writes each package by itself without TCP_NODELAY: with delayed
+    acknowledgements every second small package waits some 44 ms. The option is not sticky.
+    """
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    option = getattr(socket, "TCP_QUICKACK", None)
+    if option is None or not isinstance(stream, trio.SocketStream):
+        return lambda: None
+    sock = stream.socket
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return lambda: None
+
+    def again() -> None:
+        if sock.fileno() >= 0:
+            sock.setsockopt(socket.IPPROTO_TCP, option, 1)
+
+    return again

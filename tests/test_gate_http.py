@@ -1,0 +1,473 @@
+"""One stored file over HTTP: every answer byte by byte, and no fault of a store that could fake one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtm_proto.errors import LocalProtocolError
+from rtm_proto.gate.http import (
+    PIECE,
+    FileExchange,
+    content_disposition,
+    content_type,
+    file_key,
+)
+from rtm_proto.received import FileType
+
+KEY = "abcDEF_-0123456789"
+ETAG = "5d41402abc4b2a76b9719d911017c592"
+FILE = bytes(range(256)) * 4
+
+
+def exchange(
+    *headers: tuple[str, str], method: str = "GET", target: str = f"/files/{KEY}"
+) -> FileExchange:
+    asker = h11.Connection(h11.CLIENT)
+    asked = h11.Request(method=method, target=target, headers=[("Host", "gate"), *headers])
+    http = h11.Connection(h11.SERVER)
+    http.receive_data(asker.send(asked))
+    request = http.next_event()
+    assert isinstance(request, h11.Request)
+    return FileExchange(http, request)
+
+
+def answer(file: bytes, *headers: tuple[str, str], method: str = "GET") -> h11.Response:
+    response, _ = whole_answer(file, *headers, method=method)
+    return response
+
+
+def whole_answer(
+    file: bytes,
+    *headers: tuple[str, str],
+    method: str = "GET",
+    name: str = "a.png",
+    mtype: int = 40,
+) -> tuple[h11.Response, bytes]:
+    """What a strict client reads when the store has *file*."""
+    asked = exchange(*headers, method=method)
+    asked.found(size=len(file), etag=ETAG, name=name, mtype=mtype)
+    said = serve(asked, file)
+    assert asked.abrupt is None
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method=method, target="/", headers=[("Host", "gate")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(said)
+    client.receive_data(b"")
+    response = client.next_event()
+    assert isinstance(response, h11.Response)
+    assert response.status_code == asked.status
+    body = b""
+    while isinstance(event := client.next_event(), h11.Data):
+        body += event.data
+    assert isinstance(event, h11.EndOfMessage)
+    assert isinstance(client.next_event(), h11.ConnectionClosed)
+    return response, body
+
+
+def serve(asked: FileExchange, file: bytes) -> bytes:
+    said = b""
+    while not asked.done:
+        wanted = asked.wanted()
+        assert wanted is not None
+        offset, size = wanted
+        assert 0 < size <= PIECE
+        asked.provide(file[offset : offset + size])
+        said += b"".join(asked.data_to_send())
+    assert asked.wanted() is None
+    return said + b"".join(asked.data_to_send())
+
+
+def value(response: h11.Response, name: bytes) -> str | None:
+    values = [found.decode() for header, found in response.headers if header == name]
+    assert len(values) < 2
+    return values[0] if values else None
+
+
+# --- the path ---
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        (f"/files/{KEY}", KEY),
+        (f"/files/{KEY}/", KEY),
+        (f"/files/{KEY}/name.png", KEY),
+        (f"/files/{KEY}/üñ\n.png", KEY),
+        ("/files/" + "x" * 16, "x" * 16),
+        ("/files/" + "x" * 128, "x" * 128),
+        ("/files/" + "x" * 15, None),
+        ("/files/" + "x" * 129, None),
+        (f"/files/{KEY}/a/b", None),
+        (f"/files/{KEY}\n", None),
+        (f"/files/{KEY}.png", None),
+        (f"/files/../{KEY}", None),
+        (f"/files//{KEY}", None),
+        (f"/file/{KEY}", None),
+        (f"files/{KEY}", None),
+        (f"/files/ü{KEY}", None),
+        ("/", None),
+        ("", None),
+    ],
+)
+def test_only_a_well_formed_path_has_a_key(path: str, key: str | None) -> None:
+    assert file_key(path) == key
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("/a%20b?c=d#e", "/a b"),
+        ("http://gate:80/a", "/a"),
+        ("HTTPS://gate/a?b", "/a"),
+        ("http://gate", ""),
+        ("/http://gate/a", "/http://gate/a"),
+        ("/%ff%zz", "/\ufffd%zz"),
+        ("*", "*"),
+    ],
+)
+def test_the_path_is_decoded_and_without_a_query(target: str, path: str) -> None:
+    assert exchange(target=target).path == path
+
+
+# --- whole files ---
+
+
+def test_the_whole_answer_to_a_get() -> None:
+    asked = exchange()
+    assert asked.key == KEY
+    assert asked.wanted() is None
+    asked.found(size=5, etag=ETAG, name="hello wörld.png", mtype=40)
+    assert asked.status == 200
+    assert asked.data_to_send() == []  # nothing is promised before the store has shown a byte
+    assert asked.wanted() == (0, 5)
+    body = b"hello"
+    asked.provide(body)
+    assert asked.done
+    head, data = asked.data_to_send()
+    assert data is body  # not copied
+    assert bytes(head) == (
+        b"HTTP/1.1 200 OK\r\n"
+        b"Content-Length: 5\r\n"
+        b"Content-Type: image/png\r\n"
+        b"Content-Disposition: attachment; filename=\"hello w_rld.png\"; "
+        b"filename*=UTF-8''hello%20w%C3%B6rld.png\r\n"
+        b"Accept-Ranges: bytes\r\n"
+        b'ETag: "5d41402abc4b2a76b9719d911017c592"\r\n'
+        b"Cache-Control: private, max-age=31536000, immutable\r\n"
+        b"X-Content-Type-Options: nosniff\r\n"
+        b"Connection: close\r\n"
+        b"\r\n"
+    )
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE])
+def test_files_of_any_size_come_whole(size: int) -> None:
+    file = (FILE * (size // len(FILE) + 1))[:size]
+    response, body = whole_answer(file)
+    assert response.status_code == 200
+    assert value(response, b"content-length") == str(size)
+    assert body == file
+
+
+def test_any_buffer_may_be_provided() -> None:
+    for kind in (bytes, bytearray, memoryview):
+        asked = exchange()
+        asked.found(size=3, etag=ETAG, name="", mtype=50)
+        asked.provide(kind(b"abc"))
+        assert b"".join(asked.data_to_send()).endswith(b"\r\n\r\nabc")
+
+
+def test_a_head_request_gets_the_same_head_and_no_body() -> None:
+    got, _ = whole_answer(FILE)
+    head, body = whole_answer(FILE, ("Range", "bytes=1-2"), method="HEAD")
+    assert head == got
+    assert body == b""
+
+
+# --- names and types ---
+
+
+@pytest.mark.parametrize(
+    ("name", "mtype", "told"),
+    [
+        ("a.png", 50, "image/png"),
+        ("a.JPG", 40, "image/jpeg"),
+        ("a.pdf", 50, "application/pdf"),
+        ("a.mp4", 50, "video/mp4"),
+        ("a.mp4", 42, "video/mp4"),
+        ("a.mp4", 41, "audio/mp4"),
+        ("a.ogg", 42, "video/ogg"),
+        ("a.3gp", FileType.AUDIO, "audio/3gpp"),
+        ("a.html", 40, "application/octet-stream"),
+        ("a.svg", 40, "application/octet-stream"),
+        ("a.png.htm", 40, "application/octet-stream"),
+        ("a.js", 50, "application/octet-stream"),
+        ("png", 40, "application/octet-stream"),
+        ("", 40, "application/octet-stream"),
+    ],
+)
+def test_the_type_is_safe_to_show(name: str, mtype: int, told: str) -> None:
+    assert content_type(name, mtype) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("a.png", 'attachment; filename="a.png"'),
+        ("", 'attachment; filename="file"'),
+        ("../../etc/passwd", 'attachment; filename="passwd"'),
+        ('a"b\\c\r\nX: y', 'attachment; filename="cX_ y"'),
+        ("a%41.txt", "attachment; filename=\"a_41.txt\"; filename*=UTF-8''a%2541.txt"),
+        ("ä b'.txt", "attachment; filename=\"_ b'.txt\"; filename*=UTF-8''%C3%A4%20b%27.txt"),
+        ("\ud800a", 'attachment; filename="a"'),
+    ],
+)
+def test_a_name_is_told_in_ascii_and_where_needed_in_utf8(name: str, told: str) -> None:
+    assert content_disposition(name) == told
+
+
+@given(st.text())
+def test_no_name_can_break_the_head(name: str) -> None:
+    response, body = whole_answer(b"x", name=name)
+    assert body == b"x"
+    assert (value(response, b"content-disposition") or "").isprintable()
+
+
+# --- ranges ---
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "end"),
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=0-", 0, 1024),
+        ("Bytes=10-19", 10, 20),
+        ("bytes=1000-", 1000, 1024),
+        ("bytes=1023-", 1023, 1024),
+        ("bytes=1000-9999999999999999999", 1000, 1024),
+        ("bytes=-1", 1023, 1024),
+        ("bytes=-1024", 0, 1024),
+        ("bytes=-5000", 0, 1024),
+    ],
+)
+def test_one_range_is_served(asked: str, start: int, end: int) -> None:
+    response, body = whole_answer(FILE, ("Range", asked))
+    assert response.status_code == 206
+    assert value(response, b"content-range") == f"bytes {start}-{end - 1}/1024"
+    assert value(response, b"content-length") == str(end - start)
+    assert value(response, b"etag") == f'"{ETAG}"'
+    assert body == FILE[start:end]
+
+
+@pytest.mark.parametrize("asked", ["bytes=1024-", "bytes=5000-6000", "bytes=-0"])
+def test_a_range_behind_the_end_is_refused(asked: str) -> None:
+    response, body = whole_answer(FILE, ("Range", asked))
+    assert response.status_code == 416
+    assert value(response, b"content-range") == "bytes */1024"
+    assert body == b"the range is behind the end\n"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "bytes=0-1,3-4",
+        "bytes=0-1, ",
+        "bytes=5-4",
+        "bytes=",
+        "bytes=-",
+        "bytes=a-b",
+        "bytes=0x1-2",
+        "bytes=1",
+        "bytes=--1",
+        "bytes = 0-1",
+        "bytes=0-1 x",
+        "items=0-1",
+        "bytes=0-" + "9" * 20,
+        "bytes=" + "9" * 10_000 + "-",
+    ],
+)
+def test_other_ranges_get_the_whole_file(asked: str) -> None:
+    response, body = whole_answer(FILE, ("Range", asked))
+    assert (response.status_code, body) == (200, FILE)
+
+
+def test_two_range_headers_get_the_whole_file() -> None:
+    response, body = whole_answer(FILE, ("Range", "bytes=0-1"), ("Range", "bytes=0-1"))
+    assert (response.status_code, body) == (200, FILE)
+
+
+def test_an_empty_file_has_no_ranges() -> None:
+    for asked in ("bytes=0-", "bytes=-1", "bytes=5-6"):
+        response, body = whole_answer(b"", ("Range", asked))
+        assert (response.status_code, body) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        (f'"{ETAG}"', 206),
+        ('"other"', 200),
+        (f'W/"{ETAG}"', 200),
+        (ETAG, 200),
+        ("Sat, 29 Oct 1994 19:43:31 GMT", 200),
+    ],
+)
+def test_a_range_is_served_only_if_it_is_of_this_file(condition: str, status: int) -> None:
+    asked = ("Range", "bytes=10-19"), ("If-Range", condition)
+    response, body = whole_answer(FILE, *asked)
+    assert response.status_code == status
+    assert body == (FILE[10:20] if status == 206 else FILE)
+
+
+@pytest.mark.parametrize(
+    ("known", "status"),
+    [
+        ("*", 304),
+        (f'"{ETAG}"', 304),
+        (f'W/"{ETAG}"', 304),
+        (f'"other", W/"{ETAG}"', 304),
+        ('"other"', 200),
+        (ETAG, 200),
+        ("", 200),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_who_has_the_file_is_not_sent_it_again(known: str, status: int, method: str) -> None:
+    response = answer(FILE, ("If-None-Match", known), ("Range", "bytes=x"), method=method)
+    assert response.status_code == status
+    assert value(response, b"etag") == f'"{ETAG}"'
+    assert value(response, b"cache-control") == "private, max-age=31536000, immutable"
+
+
+# --- what is not there, and stores that fail ---
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_file_that_is_not_there(method: str) -> None:
+    asked = exchange(method=method)
+    asked.not_found()
+    assert (asked.done, asked.abrupt, asked.status) == (True, None, 404)
+    head, _, body = b"".join(asked.data_to_send()).partition(b"\r\n\r\n")
+    assert head == (
+        b"HTTP/1.1 404 Not Found\r\n"
+        b"Content-Type: text/plain; charset=utf-8\r\n"
+        b"Content-Length: 13\r\n"
+        b"X-Content-Type-Options: nosniff\r\n"
+        b"Cache-Control: no-store\r\n"
+        b"Connection: close"
+    )
+    assert body == (b"no such file\n" if method == "GET" else b"")
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_a_store_that_fails_before_the_first_byte_is_a_500(found: bool) -> None:
+    asked = exchange()
+    if found:
+        asked.found(size=5, etag=ETAG, name="a", mtype=50)
+    asked.failed("disk on fire")
+    assert (asked.done, asked.abrupt, asked.status) == (True, None, 500)
+    said = b"".join(asked.data_to_send())
+    assert said.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert b"fire" not in said
+    asked.failed("again")
+    assert asked.data_to_send() == []
+
+
+def test_a_store_that_fails_later_is_an_abrupt_end() -> None:
+    asked = exchange()
+    asked.found(size=2 * PIECE, etag=ETAG, name="a", mtype=50)
+    asked.provide(bytes(PIECE))
+    asked.failed("disk on fire")
+    assert (asked.done, asked.abrupt, asked.status) == (True, "disk on fire", 200)
+    assert asked.wanted() is None
+    assert len(b"".join(asked.data_to_send()).partition(b"\r\n\r\n")[2]) == PIECE
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE + 1])
+def test_a_piece_of_the_wrong_size_never_goes_out(size: int) -> None:
+    asked = exchange()
+    asked.found(size=3 * PIECE, etag=ETAG, name="a", mtype=50)
+    asked.provide(bytes(PIECE))
+    assert asked.wanted() == (PIECE, PIECE)
+    asked.data_to_send()
+    asked.provide(bytes(size))
+    assert asked.abrupt == f"the store gave {size} bytes at {PIECE}, expected {PIECE}"
+    assert asked.data_to_send() == []
+
+
+def test_a_first_piece_of_the_wrong_size_is_a_500() -> None:
+    asked = exchange()
+    asked.found(size=5, etag=ETAG, name="a", mtype=50)
+    asked.provide(b"four")
+    assert (asked.abrupt, asked.status) == (None, 500)
+
+
+# --- what the gate must not do ---
+
+
+ABUSES: list[Callable[[FileExchange], None]] = [
+    lambda asked: asked.found(size=-1, etag=ETAG, name="a", mtype=50),
+    lambda asked: asked.found(size=True, etag=ETAG, name="a", mtype=50),
+    lambda asked: asked.found(size=1, etag="", name="a", mtype=50),
+    lambda asked: asked.found(size=1, etag='a"b', name="a", mtype=50),
+    lambda asked: asked.found(size=1, etag="a\r\nb", name="a", mtype=50),
+    lambda asked: asked.provide(b""),
+]
+
+
+@pytest.mark.parametrize("abuse", ABUSES)
+def test_what_is_always_wrong_changes_nothing(abuse: Callable[[FileExchange], None]) -> None:
+    asked = exchange()
+    with pytest.raises(LocalProtocolError):
+        abuse(asked)
+    asked.found(size=1, etag=ETAG, name="a", mtype=50)
+    assert serve(asked, b"x").endswith(b"\r\n\r\nx")
+
+
+def test_a_request_is_answered_once() -> None:
+    asked = exchange()
+    asked.found(size=1, etag=ETAG, name="a", mtype=50)
+    with pytest.raises(LocalProtocolError):
+        asked.not_found()
+    refused = exchange()
+    refused.not_found()
+    with pytest.raises(LocalProtocolError):
+        refused.found(size=1, etag=ETAG, name="a", mtype=50)
+
+
+# --- properties ---
+
+
+@given(st.integers(0, 3000), st.integers(0, 4000), st.none() | st.integers(0, 4000))
+def test_a_range_is_the_slice_that_it_says(size: int, first: int, last: int | None) -> None:
+    file = (FILE * 3)[:size]
+    response, body = whole_answer(file, ("Range", f"bytes={first}-{'' if last is None else last}"))
+    if size == 0 or (last is not None and last < first):
+        assert (response.status_code, body) == (200, file)
+    elif first >= size:
+        assert response.status_code == 416
+    else:
+        end = size if last is None else min(size, last + 1)
+        assert (response.status_code, body) == (206, file[first:end])
+        assert value(response, b"content-range") == f"bytes {first}-{end - 1}/{size}"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["Range", "If-Range", "If-None-Match"]),
+            st.text('bytes=0123-, "W/*x', max_size=20).map(str.strip),
+        ),
+        max_size=4,
+    )
+)
+def test_no_header_makes_an_answer_that_cannot_be_read(headers: list[tuple[str, str]]) -> None:
+    response, body = whole_answer(FILE, *headers)
+    assert response.status_code in (200, 206, 304, 416)
+    if response.status_code == 200:
+        assert body == FILE
