@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -99,7 +100,7 @@ def test_hex_text_is_taken_for_the_bytes_it_spells(text: str) -> None:
         b"46504e4g",
         b"0x0x46",
         b"460x50",
-        "４６".encode(),
+        "\uff14\uff16".encode(),  # digits, but not those of hex
         PING,
         UPGRADE,
         ACCEPTED,
@@ -216,76 +217,80 @@ MASK = bytes.fromhex("37fa213d")
 ENDS_INSIDE = "the input ends inside"
 
 
-@pytest.mark.parametrize(
-    ("what", "data", "items"),
-    [
-        ("a frame", frame(PING), [("quest", 2)]),
-        ("a masked frame", frame(PING, mask=MASK), [("quest", 6)]),
-        ("a text frame", frame(PING, opcode=1, mask=MASK), [("quest", 6)]),
-        ("a longer length", frame(PING, form=2) + frame(PONG, form=8), [("quest", 4), ("answer", 35)]),
-        ("RSV bits", b"\xc2" + frame(PING)[1:], [("quest", 2)]),
-        ("an upgrade alone", UPGRADE, []),
-        ("an upgrade", UPGRADE + frame(PING, mask=MASK), [("quest", len(UPGRADE) + 6)]),
-        ("an accepted upgrade", ACCEPTED + frame(PONG), [("answer", len(ACCEPTED) + 2)]),
-        ("both", UPGRADE + ACCEPTED + frame(PONG), [("answer", len(UPGRADE + ACCEPTED) + 2)]),
-        ("control frames alone", frame(b"", opcode=9) + frame(b"\x03\xe8", opcode=8, mask=MASK), []),
-        ("a control frame before", frame(b"abc", opcode=9, mask=MASK) + frame(PING), [("quest", 11)]),
-        ("a ping without FIN", frame(b"", opcode=9, fin=False) + frame(PING), [("quest", 4)]),
-        ("a close between", frame(PING) + frame(b"", opcode=8) + frame(PONG), [("quest", 2), ("answer", 27)]),
-        ("fragments",
-         frame(PING[:10], fin=False) + frame(b"", opcode=0, fin=False) + frame(PING[10:], opcode=0),
-         [("quest", 2)]),
-        ("a ping between fragments",
-         frame(PING[:10], fin=False, mask=MASK) + frame(b"x", opcode=9) + frame(PING[10:], opcode=0),
-         [("quest", 6)]),
-        ("a message that is continued before the capture",
-         frame(PING, opcode=0, fin=False) + frame(PONG, opcode=0), [("quest", 2), ("answer", 25)]),
-        ("many packages in a message", frame(PING + PONG), [("quest", 2), ("answer", 23)]),
-        ("a package over messages",
-         frame(PING[:3]) + frame(PING[3:] + PONG[:5]) + frame(PONG[5:]),
-         [("quest", 2), ("answer", 25)]),
-        ("one byte a message", b"".join(frame(PING[i : i + 1]) for i in range(21)), [("quest", 2)]),
-        ("empty messages", frame(b"") + frame(PING) + frame(b""), [("quest", 4)]),
-        ("a frame cut short", frame(PING) + frame(PONG)[:-3],
-         [("quest", 2), (f"{ENDS_INSIDE} a WebSocket frame: 14 of 17 payload bytes are there", 23)]),
-        ("whole packages in a frame cut short", frame(PING + PONG)[:-1],
-         [("quest", 2), (f"{ENDS_INSIDE} a WebSocket frame: 37 of 38 payload bytes are there", 0)]),
-        ("a frame header of one byte", frame(PING) + b"\x82",
-         [("quest", 2), (f"{ENDS_INSIDE} the header of a WebSocket frame", 23)]),
-        ("a length cut short", b"\x82\x7f" + bytes(7),
-         [(f"{ENDS_INSIDE} the header of a WebSocket frame", 0)]),
-        ("a mask cut short", b"\x82\x81\x01\x02\x03",
-         [(f"{ENDS_INSIDE} the header of a WebSocket frame", 0)]),
-        ("a length of 2**64 - 1", b"\x82\x7f" + b"\xff" * 8,
-         [(f"{ENDS_INSIDE} a WebSocket frame: 0 of {2**64 - 1} payload bytes are there", 0)]),
-        ("a package that is not whole", frame(PING[:12]),
-         [(f"{ENDS_INSIDE} a package: 12 of 21 bytes are there", 2)]),
-        ("a package that is not whole in an open message", frame(PING[:12], fin=False),
-         [(f"{ENDS_INSIDE} a package: 12 of 21 bytes are there", 2)]),
-        ("a message that is not whole", frame(PING, fin=False),
-         [("quest", 2), (f"{ENDS_INSIDE} a fragmented WebSocket message", 23)]),
-        ("a message inside a message", frame(PING[:9], fin=False) + frame(PING),
-         [("a WebSocket message begins inside an unfinished one", 11)]),
-        ("a reserved opcode", frame(PING, opcode=3),
-         [("a WebSocket frame with the reserved opcode 0x3: 83 15 46 50 4e 4e 01 80 01 04 01 00 00 00"
-           " 01 00", 0)]),
-        ("a reserved opcode later", frame(PING) + b"\xfb\x00",
-         [("quest", 2), ("a WebSocket frame with the reserved opcode 0xb: fb 00", 23)]),
-        ("noise", b"\xe3\xa1\xa5", [(f"{UNKNOWN}: e3 a1 a5", 0)]),
-        ("another protocol", frame(PING) + frame(b"XPNN") + frame(PONG),
-         [("quest", 2), ("a package begins with 46 50 4e 4e, got 58", 25)]),
-        ("a fault inside a package over messages", frame(PING + b"FP") + frame(b"XX"),
-         [("quest", 2), ("a package begins with 46 50 4e 4e, got 46 50 58", 23)]),
-        ("a head cut short", UPGRADE[:-2], [(f"{ENDS_INSIDE} the head of an HTTP message", 0)]),
-        ("the beginning of a head", b"GE", [(f"{ENDS_INSIDE} the head of an HTTP message", 0)]),
-        ("a second head cut short", UPGRADE + ACCEPTED[:-1],
-         [(f"{ENDS_INSIDE} the head of an HTTP message", len(UPGRADE))]),
-        ("a refused upgrade", b"HTTP/1.1 404 Not Found\r\n\r\n\xff",
-         [("the upgrade to WebSocket was not accepted: 'HTTP/1.1 404 Not Found'", 0)]),
-        ("an upgrade refused without a status", UPGRADE + b"HTTP/1.1\xff\r\n\r\n",
-         [(r"the upgrade to WebSocket was not accepted: 'HTTP/1.1\\xff'", len(UPGRADE))]),
-    ],
-)  # fmt: skip
+INSIDE_A_WEBSOCKET: list[tuple[str, bytes, list[tuple[str, int]]]] = [
+    ("a frame", frame(PING), [("quest", 2)]),
+    ("a masked frame", frame(PING, mask=MASK), [("quest", 6)]),
+    ("a text frame", frame(PING, opcode=1, mask=MASK), [("quest", 6)]),
+    ("lengths of 2 and 8 bytes", frame(PING, form=2) + frame(PONG, form=8),
+     [("quest", 4), ("answer", 35)]),
+    ("RSV bits", b"\xc2" + frame(PING)[1:], [("quest", 2)]),
+    ("an upgrade alone", UPGRADE, []),
+    ("an upgrade", UPGRADE + frame(PING, mask=MASK), [("quest", len(UPGRADE) + 6)]),
+    ("an accepted upgrade", ACCEPTED + frame(PONG), [("answer", len(ACCEPTED) + 2)]),
+    ("both", UPGRADE + ACCEPTED + frame(PONG), [("answer", len(UPGRADE + ACCEPTED) + 2)]),
+    ("control frames alone", frame(b"", opcode=9) + frame(b"\x03\xe8", opcode=8, mask=MASK), []),
+    ("a ping before", frame(b"abc", opcode=9, mask=MASK) + frame(PING), [("quest", 11)]),
+    ("a ping without FIN", frame(b"", opcode=9, fin=False) + frame(PING), [("quest", 4)]),
+    ("a close between", frame(PING) + frame(b"", opcode=8) + frame(PONG),
+     [("quest", 2), ("answer", 27)]),
+    ("fragments",
+     frame(PING[:10], fin=False) + frame(b"", opcode=0, fin=False) + frame(PING[10:], opcode=0),
+     [("quest", 2)]),
+    ("a pong between fragments",
+     frame(PING[:9], fin=False, mask=MASK) + frame(b"x", opcode=10) + frame(PING[9:], opcode=0),
+     [("quest", 6)]),
+    ("a message that began before the capture",
+     frame(PING, opcode=0, fin=False) + frame(PONG, opcode=0), [("quest", 2), ("answer", 25)]),
+    ("many packages in a message", frame(PING + PONG), [("quest", 2), ("answer", 23)]),
+    ("a package over messages",
+     frame(PING[:3]) + frame(PING[3:] + PONG[:5]) + frame(PONG[5:]),
+     [("quest", 2), ("answer", 25)]),
+    ("one byte a message", b"".join(frame(PING[i : i + 1]) for i in range(21)), [("quest", 2)]),
+    ("empty messages", frame(b"") + frame(PING) + frame(b""), [("quest", 4)]),
+    ("a frame cut short", frame(PING) + frame(PONG)[:-3],
+     [("quest", 2), (f"{ENDS_INSIDE} a WebSocket frame: 14 of 17 payload bytes are there", 23)]),
+    ("whole packages in a frame cut short", frame(PING + PONG)[:-1],
+     [("quest", 2), (f"{ENDS_INSIDE} a WebSocket frame: 37 of 38 payload bytes are there", 0)]),
+    ("a control frame cut short", frame(b"abc", opcode=9)[:-1],
+     [(f"{ENDS_INSIDE} a WebSocket frame: 2 of 3 payload bytes are there", 0)]),
+    ("a frame header of one byte", frame(PING) + b"\x82",
+     [("quest", 2), (f"{ENDS_INSIDE} the header of a WebSocket frame", 23)]),
+    ("a length cut short", b"\x82\x7f" + bytes(7),
+     [(f"{ENDS_INSIDE} the header of a WebSocket frame", 0)]),
+    ("a mask cut short", b"\x82\x81\x01\x02\x03",
+     [(f"{ENDS_INSIDE} the header of a WebSocket frame", 0)]),
+    ("a length of 2**64 - 1", b"\x82\x7f" + b"\xff" * 8,
+     [(f"{ENDS_INSIDE} a WebSocket frame: 0 of {2**64 - 1} payload bytes are there", 0)]),
+    ("a package that is not whole", frame(PING[:12]),
+     [(f"{ENDS_INSIDE} a package: 12 of 21 bytes are there", 2)]),
+    ("a package that is not whole in an open message", frame(PING[:12], fin=False),
+     [(f"{ENDS_INSIDE} a package: 12 of 21 bytes are there", 2)]),
+    ("a message that is not whole", frame(PING, fin=False),
+     [("quest", 2), (f"{ENDS_INSIDE} a fragmented WebSocket message", 23)]),
+    ("a message inside a message", frame(PING[:9], fin=False) + frame(PING),
+     [("a WebSocket message begins inside an unfinished one", 11)]),
+    ("a reserved opcode", frame(PING, opcode=3),
+     [("a WebSocket frame with the reserved opcode 0x3: 83 15 46 50 4e 4e 01 80 01 04 01 00 00 00"
+       " 01 00", 0)]),
+    ("a reserved opcode later", frame(PING) + b"\xfb\x00",
+     [("quest", 2), ("a WebSocket frame with the reserved opcode 0xb: fb 00", 23)]),
+    ("noise", b"\xe3\x21\xa5", [(f"{UNKNOWN}: e3 21 a5", 0)]),
+    ("another protocol", frame(PING) + frame(b"XPNN") + frame(PONG),
+     [("quest", 2), ("a package begins with 46 50 4e 4e, got 58", 25)]),
+    ("a fault inside a package over messages", frame(PING + b"FP") + frame(b"XX"),
+     [("quest", 2), ("a package begins with 46 50 4e 4e, got 46 50 58", 23)]),
+    ("a head cut short", UPGRADE[:-2], [(f"{ENDS_INSIDE} the head of an HTTP message", 0)]),
+    ("the beginning of a head", b"GE", [(f"{ENDS_INSIDE} the head of an HTTP message", 0)]),
+    ("a second head cut short", UPGRADE + ACCEPTED[:-1],
+     [(f"{ENDS_INSIDE} the head of an HTTP message", len(UPGRADE))]),
+    ("a refused upgrade", b"HTTP/1.1 404 Not Found\r\n\r\n\xff",
+     [("the upgrade to WebSocket was not accepted: 'HTTP/1.1 404 Not Found'", 0)]),
+    ("an upgrade refused without a status", UPGRADE + b"HTTP/1.1\xff\r\n\r\n",
+     [(r"the upgrade to WebSocket was not accepted: 'HTTP/1.1\\xff'", len(UPGRADE))]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "data", "items"), INSIDE_A_WEBSOCKET)
 def test_packages_are_found_inside_a_websocket(
     what: str, data: bytes, items: list[tuple[str, int]]
 ) -> None:
@@ -311,7 +316,7 @@ def test_a_true_frame_of_18000_bytes_is_not_repaired() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        frame(PING[:5]) + b"\x82\x7eFPNN",
+        frame(PING[:7]) + b"\x82\x7eFPNN",
         frame(PING, fin=False) + b"\x80\x7eFPNN",
         b"\x81\x7eFPNN",
         b"\x02\x7eFPNN",
@@ -320,7 +325,7 @@ def test_a_true_frame_of_18000_bytes_is_not_repaired() -> None:
 def test_only_a_whole_binary_frame_where_a_package_begins_is_repaired(data: bytes) -> None:
     last = list(inspect(data))[-1]
     assert isinstance(last, Fault)
-    assert "18000" in last.error or "got 4e" in last.error
+    assert last.error.endswith(("2 of 18000 payload bytes are there", "46 50 4e 4e, got 4e"))
 
 
 def test_a_repaired_frame_that_is_cut_short_says_so() -> None:
@@ -341,7 +346,7 @@ def test_how_packages_stand_in_frames_does_not_matter(
     stream = b"".join(packages)
     points = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     frames = UPGRADE + b"".join(
-        frame(stream[start:end], mask=mask) for start, end in zip(points, points[1:], strict=False)
+        frame(stream[start:end], mask=mask) for start, end in pairwise(points)
     )
     bare = [item for item in inspect(stream) if stream]
     framed = list(inspect(frames))
@@ -563,9 +568,9 @@ def test_the_code_of_an_error_answer_is_named(status: int, code: object, line: s
 
 
 def test_values_are_shown_as_msgpack_has_them() -> None:
-    payload = encode({"n": None, "t": True, "f": 1.0, "i": -1, "b": b"\x00\xff", "s": "it's",
-                      "l": [1, []], "m": {"k": {}}})  # fmt: skip
-    assert text_of(payload) == [
+    empty: list[object] = []
+    values = {"n": None, "t": True, "f": 1.0, "i": -1, "b": b"\x00\xff", "s": "it's"}
+    assert text_of(encode({**values, "l": [1, empty], "m": {"k": {}}})) == [
         "  n: null",
         "  t: true",
         "  f: 1.0",
@@ -597,7 +602,6 @@ def test_what_is_long_is_cut_with_its_length() -> None:
 def test_text_that_barely_fits_is_not_cut() -> None:
     assert text_of(encode({"a": "x" * 53})) == [f"  a: '{'x' * 53}'"]
     assert text_of(encode({"a": "x" * 54})) == [f"  a: '{'x' * 37}... (54 characters)"]
-    assert text_of(encode({"a": "\x01" * 20})) == [f"  a: '{chr(92)}x01{'\\x01' * 9}..."] or True
 
 
 def test_what_a_terminal_would_obey_is_escaped() -> None:
@@ -625,26 +629,23 @@ def test_maps_and_arrays_that_do_not_fit_go_over_lines() -> None:
         "    inner:",
         f"      a: '{'x' * 30}'",
         f"      b: '{'x' * 30}'",
-        f"    '{'k' * 24}... (50 characters): 1",
+        f"    '{'k' * 20}... (50 characters): 1",
     ]
 
 
 def test_a_payload_that_is_a_long_array_has_no_line_of_its_own() -> None:
-    assert text_of(encode({"a": 1})[:0] + b"\xdc\x00\x20" + b"\x01" * 32) == ["    - 1"] * 32
+    assert text_of(b"\xdc\x00\x20" + b"\x01" * 32) == ["  - 1"] * 32
 
 
 def test_a_key_that_is_a_long_container_is_only_said_to_be_there() -> None:
     assert text_of(b"\x81\xdc\x00\x20" + b"\x01" * 32 + b"\x02") == ["  (long key): 2"]
-    assert text_of(b"\x81\xa1a\x81\xdc\x00\x20" + b"\x01" * 32 + b"\x02") == [
-        "  a: {(long key): 2}"
-    ]
+    inner = b"\x81\xdc\x00\x20" + b"\x01" * 32 + b"\x02"
+    assert text_of(b"\x81\xa1a" + inner) == ["  a: {(long key): 2}"]
 
 
 def test_deep_values_still_have_room() -> None:
-    payload = b"\x81\xa1a" * 30 + b"\x92" + encode({"x": "y" * 40})[1:3] + encode({"x": 1})[1:3]
     deep = text_of(b"\x81\xa1a" * 20 + b"\xd9\x40" + b"y" * 64, width=40)
-    assert deep[-1].endswith("... (64 characters)")
-    assert payload
+    assert deep[-1] == " " * 40 + "a: 'yyyy... (64 characters)"
 
 
 # --- anything ------------------------------------------------------------------------------------

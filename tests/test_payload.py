@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st

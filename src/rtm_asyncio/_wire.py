@@ -16,6 +16,7 @@ from typing import Protocol, cast
 import anyio
 import anyio.abc
 from anyio.abc import SocketAttribute
+from anyio.streams.tls import TLSStream
 
 from rtm_proto.desk import Desk, Ticket
 from rtm_proto.events import CloseKind, CloseReason
@@ -121,7 +122,7 @@ class Wire:
                     machine.receive_data(data, now=anyio.current_time())
                     self.turn()
         except anyio.ClosedResourceError:
-            return
+            pass  # the wire has ended meanwhile
         except (anyio.BrokenResourceError, OSError) as exc:
             self._broken(exc)
         except anyio.EndOfStream:
@@ -169,14 +170,15 @@ class Wire:
     async def _part(self) -> None:
         """Say that we are done, and give the peer time to hear it: a plain close may destroy
         what is on its way to it."""
-        stream = self._stream
-        try:
-            await stream.send_eof()
+        stream: anyio.abc.AnyByteStream = self._stream
+        while isinstance(stream, TLSStream):
+            stream = stream.transport_stream  # TLS has no end of one side, TCP below it has
+        if isinstance(stream, anyio.abc.ByteStream):
+            try:
+                await stream.send_eof()
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+                return  # the peer was faster
             await self._read_all.wait()
-        except NotImplementedError:  # TLS has no end of one side
-            await stream.aclose()
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-            return  # the peer was faster
 
     def _broken(self, exc: Exception) -> None:
         cause = exc.__cause__ or exc

@@ -190,7 +190,7 @@ def parse_http_url(url: str) -> HttpUrl:
     try:
         parts = urlsplit(url)
         port = parts.port
-        host = _ascii_host(parts.hostname or "")
+        host = _ascii_host(parts.hostname or "", bracketed="[" in parts.netloc)
     except ValueError as exc:
         raise LocalProtocolError(f"{expected}, got {shown}: {exc}") from exc
     if parts.scheme not in _PORTS or not host or port == 0:
@@ -291,7 +291,8 @@ class Download:
             if value is not None and (type(value) is not int or value < 0):
                 raise LocalProtocolError(f"{what} is an integer from 0, got {value!r}")
         expected = self._expected_md5
-        if expected is not None and not _MD5.fullmatch(expected):
+        good = isinstance(expected, str) and _MD5.fullmatch(expected)
+        if expected is not None and not good:
             raise LocalProtocolError(f"expected_md5 is 32 digits of hex, got {expected!r}")
         said = unquote(self._at.target.partition("?")[0]) if self._said is None else self._said
         self.name = safe_name(said)
@@ -429,6 +430,8 @@ class Download:
                 except h11.RemoteProtocolError as exc:
                     raise ConnectFailed("closed before the end") from exc
                 break
+        if self.total is not None and self.received < self.total:  # only a 206 can do that
+            raise ConnectFailed("the answer ended early")
         self._check_expected(self.received, status)
         digest = self._hash.hexdigest()
         if self._expected_md5 is not None and digest != self._expected_md5.lower():
@@ -484,7 +487,8 @@ class Download:
             raise self._failed(f"the file has {size} bytes, expected {self._expected_size}", status)
 
     def _standing(self) -> str:
-        return f"after {self.received} of {self.total or 'an unknown number of'} bytes"
+        total = "an unknown number of" if self.total is None else self.total
+        return f"after {self.received} of {total} bytes"
 
     def _failed(self, text: str, status: int | None = None) -> DownloadFailed:
         return DownloadFailed(f"download from {self._at.authority} failed: {text}", status)
@@ -495,10 +499,13 @@ def _header(response: h11.Response, name: bytes) -> bytes | None:
     return b", ".join(values) if values else None
 
 
-def _ascii_host(host: str) -> str:
+def _ascii_host(host: str, *, bracketed: bool) -> str:
     """*host* as it is dialled and named in a request; ValueError where it is none."""
-    if ":" in host:
-        return str(IPv6Address(host))
+    if bracketed:
+        address = IPv6Address(host)
+        if address.scope_id is not None:
+            raise ValueError("a zone means nothing to a server")
+        return str(address)
     name = host if host.isascii() else host.encode("idna").decode()
     if name and not _HOST.fullmatch(name):
         raise ValueError(f"{name!r} is no host")

@@ -17,9 +17,9 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 
 from .codes import Code, describe
 from .errors import PayloadError, show_bytes
@@ -27,8 +27,6 @@ from .package import FLAG_JSON, FLAG_MSGPACK, MAGIC, MAX_PACKAGE, Kind, Package,
 from .payload import load_json, scan, unpack
 
 TEXT_WIDTH = 100  # columns of the readable form, unless told
-
-_msgpack: Any = msgpack  # its compiled half comes without types
 
 _KINDS: dict[int, Literal["quest", "oneway", "answer"]] = {
     Kind.ONEWAY: "oneway",
@@ -371,12 +369,10 @@ def _entries(pairs: Iterable[tuple[object, object]]) -> Entries:
 
 def _opaque(value: object) -> object:
     """*value* with msgpack's own classes for ext replaced by ours."""
-    if isinstance(value, _msgpack.ExtType):
-        ext: Any = value
-        return Ext(ext.code, ext.data)
-    if isinstance(value, _msgpack.Timestamp):
-        timestamp: Any = value
-        return Ext(-1, timestamp.to_bytes())
+    if isinstance(value, msgpack.ExtType):
+        return Ext(value.code, value.data)
+    if isinstance(value, msgpack.Timestamp):
+        return Ext(-1, value.to_bytes())
     if isinstance(value, Entries):
         return Entries(tuple((_opaque(key), _opaque(item)) for key, item in value.pairs))
     if isinstance(value, list):
@@ -466,12 +462,15 @@ def _value_lines(label: str, value: object, indent: int, width: int) -> list[str
     line = _inline(value, max(_MIN_ROOM, width - indent - len(label)))
     if line is not None:
         return [margin + label + line]
-    lines = [margin + label.rstrip()]
+    lines: list[str] = []
+    if label:
+        lines.append(margin + label.rstrip())
+        indent += 2
     if isinstance(value, Entries):
-        lines += _map_lines(value, indent + 2, width, names_code=False)
+        lines += _map_lines(value, indent, width, names_code=False)
     else:
         for item in cast("list[object]", value):
-            lines += _value_lines("- ", item, indent + 2, width)
+            lines += _value_lines("- ", item, indent, width)
     return lines
 
 

@@ -22,7 +22,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, cast
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 
 from .codes import Code
 from .errors import LocalProtocolError, PayloadError, show_bytes
@@ -38,10 +38,6 @@ INT64_MAX = 2**63 - 1
 
 EMPTY = b"\x80"  # the empty map; psize 0 is not the same thing
 
-_msgpack: Any = msgpack  # its compiled half comes without types
-_packb: Callable[..., bytes] = _msgpack.packb
-_unpackb: Callable[..., object] = _msgpack.unpackb
-
 # Matches from any quote on, also where the closing one is missing: linear for every input.
 _JSON_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
@@ -55,7 +51,7 @@ def encode(params: Params) -> bytes:
     """
     _check_keys(params)
     try:
-        return _packb(params, use_bin_type=True, unicode_errors="surrogateescape")
+        return msgpack.packb(params, use_bin_type=True, unicode_errors="surrogateescape")
     except (ValueError, TypeError, OverflowError, RecursionError) as exc:
         raise LocalProtocolError(f"payload cannot be encoded: {exc}") from exc
 
@@ -90,9 +86,9 @@ def decode(data: bytes, *, max_nodes: int = MAX_NODES) -> dict[str, object]:
     if len(data) > max_nodes:  # what is shorter cannot hold more
         scan(data, max_nodes=max_nodes)
     try:
-        value = _unpackb(data, raw=False, unicode_errors="surrogateescape")
+        value: object = msgpack.unpackb(data, raw=False, unicode_errors="surrogateescape")
     except msgpack.ExtraData as exc:
-        value = cast(object, exc.unpacked)
+        value = cast(Any, exc).unpacked  # which its type stubs do not know
     except Exception:  # msgpack's own documentation asks for it; the second look finds the reason
         return _decode_again(data, max_nodes)
     if type(value) is not dict:
@@ -231,7 +227,7 @@ def unpack(data: bytes, pairs: Callable[[list[tuple[object, object]]], object]) 
     an ext of a negative type other than a timestamp.
     """
     try:
-        return _unpackb(
+        return msgpack.unpackb(
             data,
             raw=False,
             unicode_errors="surrogateescape",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -14,9 +15,10 @@ import trio
 from rtm_proto.address import Address
 from rtm_proto.errors import StoreFault
 from rtm_proto.gate.decisions import Limits
-from rtm_proto.gate.gate import Gate, GateSettings
+from rtm_proto.gate.gate import HANDSHAKE_TIMEOUT, Gate, GateSettings
 from rtm_proto.gate.store import Effect, MemoryStore, Store, StoredFile
 
+from ._dial import plainly
 from ._wire import Wire
 
 _log = logging.getLogger("rtm_trio")
@@ -76,6 +78,23 @@ class GateServer:
 
     # --- private ---
 
+    async def _accept(
+        self, ssl_context: ssl.SSLContext | None, on_file_port: bool, stream: trio.abc.Stream
+    ) -> None:
+        if ssl_context is not None:
+            try:
+                with trio.fail_after(HANDSHAKE_TIMEOUT):
+                    secure = trio.SSLStream(
+                        stream, ssl_context, server_side=True, https_compatible=True
+                    )
+                    await secure.do_handshake()
+            except (trio.TooSlowError, trio.BrokenResourceError, OSError) as exc:
+                _log.debug("no TLS with a visitor: %s", plainly(exc))
+                await trio.aclose_forcefully(stream)
+                return
+            stream = secure
+        await self.serve_stream(stream, on_file_port=on_file_port)
+
     def _carry_out_effects(self) -> None:
         for effect in self._gate.effects():
             if self._store.blocking:
@@ -105,6 +124,7 @@ async def serve_gate(
     endpoint: str | None = None,
     store: Store | None = None,
     limits: Limits | None = None,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[GateServer]:
     """Run a gate of one's own; leaving the block ends it.
 
@@ -112,6 +132,7 @@ async def serve_gate(
     which 0 is a free one: *port* for the main links and *file_port* for files, each for raw FPNN
     and WebSocket (and GET of the stored files). *endpoint*: how clients reach the file port, where
     that is not *host* and *file_port*. *store*: where things are kept (default: in memory).
+    *ssl_context*: speak TLS on both ports, with this certificate.
 
     Raises OSError when a port cannot be bound.
     """
@@ -122,15 +143,22 @@ async def serve_gate(
     except BaseException:
         await _close(main_listeners)
         raise
-    address = Address("ws", host, _port(main_listeners))
-    file_address = Address("ws", host, _port(file_listeners))
-    settings = GateSettings(pid, users, endpoint or file_address.authority, limits or Limits())
+    scheme = "ws" if ssl_context is None else "wss"
+    address = Address(scheme, host, _port(main_listeners))
+    file_address = Address(scheme, host, _port(file_listeners))
+    settings = GateSettings(
+        pid,
+        users,
+        endpoint or file_address.authority,
+        tls=ssl_context is not None,
+        limits=limits or Limits(),
+    )
     gate = Gate(settings, wall_ms=_wall_ms, make_token=_make_token, store=kept)
     left_with: Exception | None = None
     async with trio.open_nursery() as nursery:
         server = GateServer(nursery, gate, kept, address, file_address)
         for listeners, on_file_port in ((main_listeners, False), (file_listeners, True)):
-            handler = partial(server.serve_stream, on_file_port=on_file_port)
+            handler = partial(server._accept, ssl_context, on_file_port)
             nursery.start_soon(_serve, listeners, handler, nursery)
         try:
             yield server

@@ -118,7 +118,7 @@ class Wire:
                     machine.receive_data(data, now=trio.current_time())
                     self.turn()
         except trio.ClosedResourceError:
-            return
+            pass  # the wire has ended meanwhile
         except (trio.BrokenResourceError, OSError) as exc:
             self._broken(exc)
         else:
@@ -167,14 +167,14 @@ class Wire:
         """Say that we are done, and give the peer time to hear it: a plain close may destroy
         what is on its way to it."""
         stream = self._stream
-        try:
-            if isinstance(stream, trio.abc.HalfCloseableStream):
+        while isinstance(stream, trio.SSLStream):
+            stream = stream.transport_stream  # TLS has no end of one side, TCP below it has
+        if isinstance(stream, trio.abc.HalfCloseableStream):
+            try:
                 await stream.send_eof()
-                await self._read_all.wait()
-            else:
-                await stream.aclose()
-        except (trio.BrokenResourceError, OSError):
-            return  # the peer was faster
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return  # the peer was faster
+            await self._read_all.wait()
 
     def _broken(self, exc: Exception) -> None:
         cause = exc.__cause__ or exc

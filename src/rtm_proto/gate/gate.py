@@ -49,12 +49,13 @@ class GateSettings:
     """What a gate is told when it starts.
 
     *users*: the login token of each uid. *endpoint*: the file port's ``host:port`` as clients
-    reach it.
+    reach it; *tls*: whether it speaks TLS.
     """
 
     pid: int
     users: Mapping[int, str]
     endpoint: str
+    tls: bool = False
     limits: Limits = Limits()
     handshake_timeout: float = HANDSHAKE_TIMEOUT
     login_timeout: float = LOGIN_TIMEOUT
@@ -326,7 +327,7 @@ class Gate:
             pid=settings.pid,
             users=settings.users,
             endpoint=settings.endpoint,
-            file_url=f"http://{settings.endpoint}/files",
+            file_url=f"{'https' if settings.tls else 'http'}://{settings.endpoint}/files",
             wall_ms=wall_ms,
             make_token=make_token,
             limits=settings.limits,
