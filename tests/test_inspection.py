@@ -601,7 +601,7 @@ def test_what_is_long_is_cut_with_its_length() -> None:
 
 def test_text_that_barely_fits_is_not_cut() -> None:
     assert text_of(encode({"a": "x" * 53})) == [f"  a: '{'x' * 53}'"]
-    assert text_of(encode({"a": "x" * 54})) == [f"  a: '{'x' * 37}... (54 characters)"]
+    assert text_of(encode({"a": "x" * 54})) == [f"  a: '{'x' * 35}... (54 characters)"]
 
 
 def test_what_a_terminal_would_obey_is_escaped() -> None:
@@ -635,6 +635,11 @@ def test_maps_and_arrays_that_do_not_fit_go_over_lines() -> None:
 
 def test_a_payload_that_is_a_long_array_has_no_line_of_its_own() -> None:
     assert text_of(b"\xdc\x00\x20" + b"\x01" * 32) == ["  - 1"] * 32
+
+
+def test_a_map_of_many_entries_has_a_line_for_each() -> None:
+    payload = encode({"counts": {str(number): number for number in range(30)}})
+    assert text_of(payload) == ["  counts:", *(f"    {n}: {n}" for n in range(30))]
 
 
 def test_a_key_that_is_a_long_container_is_only_said_to_be_there() -> None:

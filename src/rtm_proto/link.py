@@ -80,7 +80,7 @@ class Link(ABC):
     def close(self, reason: CloseReason) -> None:
         """Say goodbye as far as the link has a way to; *reason* is ours."""
 
-    def set_max_package(self, size: int) -> None:
+    def set_max_package(self, size: int) -> None:  # noqa: B027
         """From now on take packages of *size* bytes from the peer, header included.
 
         A link without a limit of its own may leave this out.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from ..flows.steps import Progress, Stage
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
 
 LINE_EVERY = 1.0  # seconds between two lines
 DRAW_EVERY = 0.05  # seconds between two pictures of a bar
@@ -16,7 +19,7 @@ STAGES: Mapping[Stage, str] = {
     Stage.TOKEN: "getting a token",
     Stage.CONNECTING: "connecting to the file gate",
     Stage.UPLOADING: "sending",
-    Stage.CONFIRMING: "handed over, the gate has the word",
+    Stage.CONFIRMING: "handed over, waiting for the gate",
     Stage.DONE: "confirmed by the gate",
 }
 
@@ -83,13 +86,13 @@ def rich_bar(label: str, err: TextIO, clock: Callable[[], float]) -> Bar | None:
     try:
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as RichProgress
+        from rich.progress import Progress as Picture
     except ImportError:
         return None
     console = Console(file=err)
     if console.is_dumb_terminal or not console.is_terminal:
         return None
-    picture = RichProgress(
+    picture = Picture(
         TextColumn("{task.description}", markup=False),
         BarColumn(BAR_WIDTH),
         TextColumn("{task.percentage:>3.0f} %", markup=False),
@@ -105,10 +108,7 @@ def rich_bar(label: str, err: TextIO, clock: Callable[[], float]) -> Bar | None:
 class _RichBar:
     """A bar that redraws itself; it begins with the first progress."""
 
-    def __init__(self, label: str, picture: object, clock: Callable[[], float]) -> None:
-        from rich.progress import Progress as RichProgress
-
-        assert isinstance(picture, RichProgress)
+    def __init__(self, label: str, picture: RichProgress, clock: Callable[[], float]) -> None:
         self._picture = picture
         self._task = picture.add_task(label, total=None, words="")
         self._clock = clock
@@ -130,7 +130,7 @@ class _RichBar:
             self._task,
             total=total,
             completed=total if done else progress.sent,
-            words=f"{_words(progress)}",
+            words=_words(progress),
         )
         self._picture.refresh()
         if done:
