@@ -121,6 +121,24 @@ def test_a_longer_length_than_needed_is_taken(role: str, form: int, size: int) -
         assert receive(make(role), *chunks) == [(BINARY, b"x" * size)]
 
 
+def test_only_where_it_is_asked_for_a_missing_length_is_repaired() -> None:
+    package = b"FPNN" + bytes(122)
+    wire = b"\x82\x7e" + package
+    for end in range(6):
+        socket = make("client")
+        socket.receive_data(wire[:end], now=0.0)
+        assert socket.next_piece(repair=True) is None
+        socket.receive_data(wire[end:], now=0.0)
+        assert socket.next_piece(repair=True) == (BINARY, package, True)
+    socket = make("client", max_message=20_000)
+    socket.receive_data(wire, now=0.0)
+    assert socket.next_piece() == (BINARY, package[2:], False)
+    genuine = raw_frame(b"FPNN" + bytes(17_996))
+    socket = make("client", max_message=20_000)
+    socket.receive_data(genuine, now=0.0)
+    assert socket.next_piece(repair=True) == (BINARY, genuine[4:], True)
+
+
 # --- fragments ---
 
 
@@ -191,6 +209,14 @@ def test_fragments_over_the_limit_are_refused_on_the_header(role: str) -> None:
     socket = make(role)
     receive(socket, first + frame(b"b" * 400, 0) + first)
     assert socket.ended is None
+
+
+def test_the_limit_can_be_raised() -> None:
+    socket = make("client", max_message=10)
+    socket.set_max_message(20)
+    assert receive(socket, raw_frame(b"a" * 20)) == [(BINARY, b"a" * 20)]
+    receive(socket, raw_frame(b"a" * 21))
+    assert socket.close_code == 1009
 
 
 def test_the_limit_holds_without_the_lane_too() -> None:

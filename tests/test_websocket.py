@@ -541,6 +541,16 @@ def test_an_over_long_message_of_small_packages_is_over_the_limit() -> None:
     assert link.ended.kind is CloseKind.LIMIT
 
 
+def test_the_limit_can_be_raised() -> None:
+    link = opened("server", max_package=50)
+    link.set_max_package(200)
+    package = encode_quest(b"echo", bytes(150), 1)
+    assert receive(link, masked(package)) == one(package)
+    receive(link, masked(encode_quest(b"echo", bytes(200), 1)))
+    assert link.fault is not None
+    assert link.fault.limit
+
+
 def test_a_huge_announced_length_takes_no_memory() -> None:
     link = opened("server")
     tracemalloc.start()

@@ -34,7 +34,8 @@ Listener = anyio.abc.Listener[anyio.abc.SocketStream]
 class GateServer:
     """A gate that runs; made by ``serve_gate``.
 
-    ``address`` is the main port's, ``file_address`` the file port's.
+    ``address`` is the main port's, ``file_address`` the file port's; ``visits`` counts the streams
+    that are being served.
     """
 
     def __init__(
@@ -48,10 +49,11 @@ class GateServer:
         """For ``serve_gate``."""
         self.address = address
         self.file_address = file_address
+        self.visits = 0
         self._tasks = tasks
         self._gate = gate
         self._store = store
-        self._visits = 0
+        self._arrived = 0
 
     def __repr__(self) -> str:
         return f"<GateServer {self.address} files {self.file_address}>"
@@ -69,8 +71,8 @@ class GateServer:
 
     async def serve_stream(self, stream: anyio.abc.ByteStream, *, on_file_port: bool) -> None:
         """Serve one stream, of whatever kind, until it ends."""
-        self._visits += 1
-        visit = self._gate.visit(f"visit {self._visits}", on_file_port=on_file_port)
+        self._arrived += 1
+        visit = self._gate.visit(f"visit {self._arrived}", on_file_port=on_file_port)
 
         def collect(now: float) -> None:
             visit.collect(now=now)
@@ -78,10 +80,13 @@ class GateServer:
 
         wire = Wire(stream, visit, collect)
         visit.bell = wire.turn
+        self.visits += 1
         try:
             await wire.run()
         except Exception:  # a fault of ours in one visit must not end the gate for all others
             _log.exception("%s ended by a fault", visit)
+        finally:
+            self.visits -= 1
 
     # --- private ---
 

@@ -5,7 +5,7 @@
     OPENING  -           OPEN          CLOSED    CLOSED       CLOSED
     OPEN     -           -             CLOSING   CLOSED       CLOSED
     CLOSING  -           -             CLOSING   CLOSED       CLOSED
-    CLOSED   -           -             CLOSED    CLOSED       CLOSED
+    CLOSED   CLOSED      -             CLOSED    CLOSED       CLOSED
 
 CLOSING waits for the answers that are owed on either side (at most CLOSE_TIMEOUT), because the
 FPNN framework discards data that waits behind an end of stream. When CLOSED is reached the
@@ -33,7 +33,7 @@ CLOSE_TIMEOUT = 2.0  # seconds that closing waits for answers
 SILENCE = 20.0  # seconds without a byte from the peer after which a client sends *ping
 PING_EVERY = 5.0  # seconds between two such pings
 PINGS = 3  # pings without a byte in return after which the peer is dead (the C++ client's figures)
-MAX_UNSENT = 4 * 1024 * 1024  # bytes that wait for a peer that does not read
+MAX_UNSENT = 4 * 1024 * 1024  # bytes of packages that wait for a peer that does not read
 
 
 class State(Enum):
@@ -70,6 +70,7 @@ TRANSITIONS: dict[tuple[State, Input], State] = {
     (State.CLOSING, Input.CLOSE): State.CLOSING,
     (State.CLOSING, Input.LINK_ENDED): State.CLOSED,
     (State.CLOSING, Input.ABORTED): State.CLOSED,
+    (State.CLOSED, Input.CONNECTED): State.CLOSED,  # the transport came up too late
     (State.CLOSED, Input.CLOSE): State.CLOSED,
     (State.CLOSED, Input.LINK_ENDED): State.CLOSED,
     (State.CLOSED, Input.ABORTED): State.CLOSED,
@@ -94,34 +95,38 @@ class Connection:
         max_in_hand: int = MAX_IN_HAND,
         max_unsent: int = MAX_UNSENT,
         oversize_code: int = Code.INVALID_PACKAGE,
+        stop_code: int | None = None,
         wall_ms: Callable[[], int] | None = None,
     ) -> None:
         """Timeouts in seconds, sizes in bytes.
 
         *ping*: after *silence* without a byte from the peer send ``*ping``, every PING_EVERY, and
         end after PINGS of them; without it, end after *silence* without a byte in either
-        direction. *max_package*: the largest package that may be sent. *oversize_code*: what a
-        quest over the link's limit is refused with.
+        direction. *max_package*: the largest package that may be sent. *max_unsent*: the
+        connection ends when more than this waits to be taken; the largest package that waits does
+        not count, nor do the pieces of a body, whose sender waits until they are taken.
+        *oversize_code*: what a quest over the link's limit is refused with. *stop_code*: what the
+        quests that come in CLOSING are refused with; without it they are received as ever.
         """
         self.state = State.NEW
         self.reason: CloseReason | None = None
         self.abrupt = False
         """Once CLOSED: whether the transport is to be dropped at once, without goodbye."""
         self._link = link
-        self._session = Session(max_in_hand=max_in_hand, wall_ms=wall_ms)
+        self._session = Session(max_in_hand=max_in_hand, max_package=max_package, wall_ms=wall_ms)
         self._deadlines: Deadlines[QuestId | str] = Deadlines()
         self._open_timeout = open_timeout
         self._close_timeout = close_timeout
         self._ping = ping
         self._silence = silence
-        self._max_package = max_package
         self._max_unsent = max_unsent
         self._oversize_code = oversize_code
-        self._held: list[bytes] = []
-        self._unsent = 0
+        self._stop_code = stop_code
+        self._unsent = 0  # bytes of packages that the link has and nobody has taken
+        self._unsent_body = 0  # the same of a body in pieces
         self._streamed: QuestId | None = None
         self._heard = 0.0
-        self._sent = False  # whether anything was handed to the transport since the last check
+        self._taken = False  # whether what counts as a sign of life was taken since the last check
         self._pings = 0
         self._close_reason = CloseReason(CloseKind.LOCAL)
 
@@ -135,8 +140,8 @@ class Connection:
 
     @property
     def unsent(self) -> int:
-        """Bytes that ``data_to_send`` would give."""
-        return self._unsent
+        """Bytes of packages that ``data_to_send`` would give (frames around them not counted)."""
+        return self._unsent + self._unsent_body
 
     @property
     def open(self) -> bool:
@@ -157,14 +162,8 @@ class Connection:
         bad params or a package over the limit, ConnectionLost when closing or closed.
         """
         self._check_open(method)
+        _check_deadline(deadline)
         quest_id = self._session.quest(method, params)
-        size = len(self._session.packages[-1])
-        if size > self._max_package:
-            self._session.packages.pop()
-            self._session.forget(quest_id)
-            raise LocalProtocolError(
-                f"a package of {size} bytes is over the limit of {self._max_package}"
-            )
         if deadline is not None:
             self._deadlines.set(quest_id, deadline)
         self._flush()
@@ -179,18 +178,18 @@ class Connection:
         before the link is open or while another quest is sent in pieces.
         """
         self._check_open(method)
+        _check_deadline(deadline)
         if self.state is not State.OPEN or self._streamed is not None:
             raise LocalProtocolError("a quest in pieces needs an open link with none under way")
-        quest_id, package_head = self._session.quest_head(method, psize)
-        size = len(package_head) + psize
-        if size > self._max_package:
-            self._session.forget(quest_id)
+        if len(head) > psize:
             raise LocalProtocolError(
-                f"a package of {size} bytes is over the limit of {self._max_package}"
+                f"a payload of {psize} bytes cannot begin with {len(head)}"
             )
+        quest_id, package_head = self._session.quest_head(method, psize)
         if deadline is not None:
             self._deadlines.set(quest_id, deadline)
-        self._link.begin_package(size, package_head + head)
+        self._link.begin_package(len(package_head) + psize, package_head + head)
+        self._unsent_body += len(package_head) + len(head)
         if self._link.in_package:
             self._streamed = quest_id
         return quest_id
@@ -205,6 +204,7 @@ class Connection:
         if quest_id != self._streamed:
             raise LocalProtocolError(f"quest {quest_id} is not being sent in pieces")
         self._link.send_piece(piece)
+        self._unsent_body += len(piece)
         if not self._link.in_package:
             self._streamed = None
             self._flush()
@@ -233,15 +233,20 @@ class Connection:
     def forget(self, quest_id: QuestId) -> None:
         """The asker left: no event will come, a late answer is dropped.
 
-        A quest whose body is half sent takes the connection with it: the frame cannot be mended.
+        A quest that still waits for its turn is taken back. One whose body is half sent takes the
+        connection with it: the frame cannot be mended.
         """
         self._session.forget(quest_id)
         self._deadlines.drop(quest_id)
         if quest_id == self._streamed:
-            self._finish(CloseReason(CloseKind.LOCAL, "left in the middle of a body"), abrupt=True)
+            self._finish(CloseReason(CloseKind.LOCAL, "left in the middle of a body"))
+        self._close_when_idle()
 
     def close(self, *, now: float, reason: CloseReason | None = None) -> None:
-        """Close once the answers owed on either side are in and out, at most CLOSE_TIMEOUT from now."""
+        """Close once the answers owed on either side are in and out, at most CLOSE_TIMEOUT from now.
+
+        At once, and abruptly, while the link is not open or a body is half sent.
+        """
         before = self.state
         if before in (State.CLOSING, State.CLOSED):
             return
@@ -251,24 +256,31 @@ class Connection:
         if self.state is State.CLOSED:
             self._finish(self._close_reason, abrupt=before is State.OPENING)
         elif self._link.in_package:
-            self._finish(self._close_reason, abrupt=True)
+            self._finish(self._close_reason)
         else:
+            self._session.stop_code = self._stop_code
             self._deadlines.set(_CLOSE, now + self._close_timeout)
             self._close_when_idle()
 
     # --- what happened ---
 
     def connected(self, *, now: float) -> None:
-        """The transport is up. Raises LocalProtocolError if it was before."""
+        """The transport is up; too late once CLOSED. Raises LocalProtocolError if it was before."""
         self._move(Input.CONNECTED)
+        if self.state is State.CLOSED:
+            return
         self._heard = now
         self._deadlines.set(_OPEN, now + self._open_timeout)
         self._link.start()
         self._after_link(now)
 
     def receive_data(self, data: Buffer, *, now: float) -> None:
-        """Bytes came. Nothing that they say is raised."""
-        if self.state in (State.NEW, State.CLOSED) or not data:
+        """Bytes came; too late once CLOSED. Nothing that they say is raised.
+
+        Raises LocalProtocolError before ``connected``.
+        """
+        self._check_connected()
+        if self.state is State.CLOSED or not data:
             return
         self._heard = now
         self._pings = 0
@@ -276,8 +288,9 @@ class Connection:
         self._after_link(now)
 
     def receive_eof(self, *, now: float) -> None:
-        """The peer will send no more bytes."""
-        if self.state in (State.NEW, State.CLOSED):
+        """The peer will send no more bytes. Raises LocalProtocolError before ``connected``."""
+        self._check_connected()
+        if self.state is State.CLOSED:
             return
         self._link.receive_eof()
         self._after_link(now)
@@ -300,8 +313,8 @@ class Connection:
             elif isinstance(key, int):
                 self._session.expire(key)
                 if key == self._streamed:
-                    reason = CloseReason(CloseKind.LOCAL, "the deadline passed inside a body")
-                    self._finish(reason, abrupt=True)
+                    text = "the deadline passed inside a body"
+                    self._finish(CloseReason(CloseKind.LOCAL, text))
             if self.state is State.CLOSED:
                 return
         self._close_when_idle()
@@ -310,9 +323,13 @@ class Connection:
 
     def data_to_send(self) -> list[Buffer]:
         """Take the buffers to write, in order. Call again only when these are written."""
-        self._unsent = 0
         out = self._link.data_to_send()
-        self._sent = self._sent or bool(out)
+        # What the transport takes is a sign of life: of any kind for a server, for a client only
+        # a body, because during one no *ping can be sent and no answer be expected.
+        self._taken = self._taken or bool(self._unsent_body if self._ping else out)
+        self._unsent = self._unsent_body = 0
+        if not self._session.waiting:
+            self._session.largest = 0
         return out
 
     def events(self) -> list[Event]:
@@ -333,10 +350,12 @@ class Connection:
         self.state = after
 
     def _check_open(self, method: str) -> None:
-        if self.state is State.CLOSED and self.reason is not None:
-            raise ConnectionLost(method, self.reason)
-        if self.state is State.CLOSING:
-            raise ConnectionLost(method, self._close_reason)
+        if self.state in (State.CLOSING, State.CLOSED):
+            raise ConnectionLost(method, self.reason or self._close_reason)
+
+    def _check_connected(self) -> None:
+        if self.state is State.NEW:
+            raise LocalProtocolError("the transport brings nothing before it is connected")
 
     def _after_link(self, now: float) -> None:
         link, session = self._link, self._session
@@ -358,26 +377,22 @@ class Connection:
             session.refuse_seq(fault.seq, self._oversize_code, str(fault))
         self._flush()
         if link.ended is not None:
-            self._finish(link.ended)
+            # A peer that leaves while we are closing only follows: our reason is why it ended.
+            follows = self.state is State.CLOSING and link.ended.kind is CloseKind.PEER_CLOSED
+            self._finish(self._close_reason if follows else link.ended)
         else:
             self._close_when_idle()
 
     def _flush(self) -> None:
-        """Hand the session's packages to the link, or hold them while it cannot take them."""
-        packages = self._session.packages
-        if not packages and not self._held:
-            return
-        self._held += packages
-        packages.clear()
-        if self.state in (State.OPEN, State.CLOSING) and not self._link.in_package:
-            for package in self._held:
-                self._link.send_package(package)
-                self._unsent += len(package)
-            self._held.clear()
-        if self._unsent + sum(map(len, self._held)) > self._max_unsent:
+        """Hand the session's packages to the link, unless they have to wait for it."""
+        session, link = self._session, self._link
+        if self._unsent + session.waiting - session.largest > self._max_unsent:
             text = f"more than {self._max_unsent} bytes wait for a peer that does not read"
             self._finish(CloseReason(CloseKind.LIMIT, text), abrupt=True)
-        else:
+        elif self.state in (State.OPEN, State.CLOSING) and not link.in_package:
+            self._unsent += session.waiting
+            for package in session.packages():
+                link.send_package(package)
             self._close_when_idle()
 
     def _close_when_idle(self) -> None:
@@ -385,9 +400,10 @@ class Connection:
             self._finish(self._close_reason)
 
     def _check_alive(self, now: float) -> None:
-        if self._sent and (not self._ping or self._link.in_package):
-            self._heard = now  # what the transport takes is a sign of life: of any kind for a
-            self._sent = False  # server, and of a body under way for a client
+        if self._taken:
+            self._taken = False
+            self._heard = now
+            self._pings = 0
         silent = now - self._heard
         if silent < self._silence:
             self._deadlines.set(_ALIVE, self._heard + self._silence)
@@ -397,18 +413,19 @@ class Connection:
         else:
             self._pings += 1
             self._deadlines.set(_ALIVE, now + PING_EVERY)
-            if self.state is State.OPEN and not self._link.in_package:
-                self._session.forget(self._session.quest("*ping", {}), quietly=True)
+            if not self._link.in_package:
+                self._session.ping()
                 self._flush()
 
     def _finish(self, reason: CloseReason, *, abrupt: bool = False) -> None:
-        """Say goodbye, lose what is pending, and be closed."""
+        """Say goodbye, lose what is pending, and be closed.
+
+        Nothing can be said in the middle of a body: that end is abrupt.
+        """
         if self.reason is not None:
             return
         self.reason = reason
-        self.abrupt = abrupt or reason.kind is CloseKind.PEER_RESET
-        self._held.clear()
-        self._session.packages.clear()
+        self.abrupt = abrupt or reason.kind is CloseKind.PEER_RESET or self._link.in_package
         if not self.abrupt:
             self._link.close(reason)
         self.state = State.CLOSED
@@ -416,3 +433,8 @@ class Connection:
         self._deadlines = Deadlines()
         self._session.lose(reason)
         self._session.events.append(Closed(reason))
+
+
+def _check_deadline(deadline: float | None) -> None:
+    if deadline is not None and deadline != deadline:
+        raise LocalProtocolError("a deadline that is no number never comes")

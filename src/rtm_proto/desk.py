@@ -14,12 +14,20 @@ from collections.abc import Callable
 
 from .codes import Code
 from .connection import Connection
-from .errors import ConnectionLost, PayloadError, QuestRefused, QuestTimeout
+from .errors import (
+    ConnectionLost,
+    LocalProtocolError,
+    PayloadError,
+    QuestRefused,
+    QuestTimeout,
+)
 from .events import (
     Answered,
     Closed,
     CloseKind,
     CloseReason,
+    Dropped,
+    Event,
     Lost,
     OnewayReceived,
     Opened,
@@ -64,7 +72,10 @@ class Ticket:
         return self.outcome is not None
 
     def result(self) -> dict[str, object]:
-        """The answer; raises QuestRefused, QuestTimeout or ConnectionLost."""
+        """The answer; raises QuestRefused, QuestTimeout or ConnectionLost.
+
+        Raises LocalProtocolError when it is not done yet.
+        """
         match self.outcome:
             case Answered(params=params):
                 return params
@@ -74,21 +85,25 @@ class Ticket:
                 raise ConnectionLost(self.method, reason)
             case TimedOut():
                 raise QuestTimeout(self.method)
-            case _:
+            case Opened():
                 return {}
+            case None:
+                raise LocalProtocolError(f"{self.method} has no result yet")
 
     def end(self, outcome: Opened | Answered | Refused | TimedOut | Lost) -> None:
-        """Be done, and ring."""
-        self.outcome = outcome
-        if self.bell is not None:
-            self.bell()
+        """Be done, and ring; the first outcome counts."""
+        if self.outcome is None:
+            self.outcome = outcome
+            if self.bell is not None:
+                self.bell()
 
 
 class Inbox:
     """What reached a user and waits to be read; keeps what was seen across connections.
 
-    At most *limit* events wait; what comes on top is dropped and counted in one EventsLost, so
-    that a slow reader never stops pings or answers. A mid is given out once (see MidFilter).
+    At most *limit* events wait; what comes on top is dropped, and one EventsLost in its place
+    tells how many, so that a slow reader never stops pings or answers. Only KickedOut and
+    Disconnected are never dropped: a reader ends with them. A mid is given out once (MidFilter).
     """
 
     def __init__(
@@ -108,24 +123,29 @@ class Inbox:
         self._honour_excluded = honour_excluded
         self._events: deque[ClientEvent] = deque()
         self._lost = 0
+        self._ends: list[ClientEvent] = []  # what came beyond the limit: one of a kind
+
+    def __len__(self) -> int:
+        return len(self._events) + (self._lost > 0) + len(self._ends)
 
     def put(self, event: ClientEvent) -> None:
         """Let *event* wait for its reader; beyond the limit it is counted as lost."""
-        if len(self._events) >= self._limit:
-            self._lost += 1
-        else:
+        if len(self._events) < self._limit:
+            self._catch_up()
             self._events.append(event)
+        elif isinstance(event, (KickedOut, Disconnected)):
+            self._ends = [end for end in self._ends if type(end) is not type(event)]
+            self._ends.append(event)
+        else:
+            self._lost += 1
         if self.bell is not None:
             self.bell()
 
     def take(self) -> ClientEvent | None:
         """The next event, or None."""
-        if self._events:
-            return self._events.popleft()
-        if self._lost:
-            lost, self._lost = self._lost, 0
-            return EventsLost(lost)
-        return None
+        if not self._events:
+            self._catch_up()
+        return self._events.popleft() if self._events else None
 
     def push(self, method: str, params: Params, *, now: float) -> None:
         """A push that carries a message. Raises PayloadError when it cannot be read."""
@@ -139,6 +159,13 @@ class Inbox:
         else:
             self.put(event)
 
+    def _catch_up(self) -> None:
+        if self._lost:
+            self._events.append(EventsLost(self._lost))
+            self._lost = 0
+        self._events += self._ends
+        self._ends = []
+
 
 class Desk:
     """A connection with tickets for its quests and an inbox for its pushes."""
@@ -149,6 +176,8 @@ class Desk:
         self.dropped = 0
         self._inbox = inbox
         self._tickets: dict[QuestId, Ticket] = {}
+        self._kicked = False
+        self._collecting = False
 
     def ask(self, method: str, params: Params, *, deadline: float | None) -> Ticket:
         """A quest with a ticket. Raises as ``Connection.send_quest``."""
@@ -168,31 +197,43 @@ class Desk:
 
     def leave(self, ticket: Ticket) -> None:
         """The task that waited has left: whatever comes is dropped."""
-        if self._tickets.pop(ticket.quest_id, None) is not None:
+        if self._tickets.get(ticket.quest_id) is ticket:
+            del self._tickets[ticket.quest_id]
             self.connection.forget(ticket.quest_id)
 
     def collect(self, *, now: float) -> None:
-        """Route what has happened on the connection: tickets end, pushes are answered, bells ring."""
-        connection = self.connection
-        while events := connection.events():
-            for event in events:
-                match event:
-                    case Answered() | Refused() | TimedOut() | Lost():
-                        ticket = self._tickets.pop(event.quest_id, None)
-                        if ticket is not None:
-                            ticket.end(event)
-                    case QuestReceived():
-                        self._quest(event, now)
-                    case OnewayReceived():
-                        self._receive(event.method, event.params, now)
-                    case Opened():
-                        self.opening.end(event)
-                    case Closed():
-                        self._closed(event.reason)
-                    case _:
-                        self.dropped += 1
+        """Route what has happened on the connection: tickets end, pushes are answered, bells ring.
+
+        A bell may call it again: the events that come then are taken after those before them.
+        """
+        if self._collecting:
+            return
+        self._collecting = True
+        try:
+            while events := self.connection.events():
+                for event in events:
+                    self._route(event, now)
+        finally:
+            self._collecting = False
 
     # --- private ---
+
+    def _route(self, event: Event, now: float) -> None:
+        match event:
+            case Answered() | Refused() | TimedOut() | Lost():
+                ticket = self._tickets.pop(event.quest_id, None)
+                if ticket is not None:
+                    ticket.end(event)
+            case QuestReceived():
+                self._quest(event, now)
+            case OnewayReceived():
+                self._oneway(event, now)
+            case Opened():
+                self.opening.end(event)
+            case Closed():
+                self._closed(event.reason)
+            case Dropped():
+                self.dropped += 1
 
     def _ticket(self, quest_id: QuestId, method: str) -> Ticket:
         ticket = self._tickets[quest_id] = Ticket(quest_id, method)
@@ -212,6 +253,14 @@ class Desk:
                     quest_id, Code.UNKNOWN_METHOD, f"unknown method: {event.method}"
                 )
 
+    def _oneway(self, event: OnewayReceived, now: float) -> None:
+        try:
+            known = self._receive(event.method, event.params, now)
+        except PayloadError:
+            known = False  # nobody waits for an answer to it
+        if not known:
+            self.dropped += 1
+
     def _receive(self, method: str, params: Params, now: float) -> bool:
         """Take a push; whether it is one that we know. Raises PayloadError."""
         inbox = self._inbox
@@ -220,7 +269,9 @@ class Desk:
         if method in PUSHES:
             inbox.push(method, params, now=now)
         elif method == "kickout":
-            inbox.put(KickedOut())
+            if not self._kicked:
+                self._kicked = True
+                inbox.put(KickedOut())
             self.connection.close(now=now, reason=CloseReason(CloseKind.KICKOUT))
         elif method == "kickoutroom":
             inbox.put(KickedOutOfRoom(int_of(params, "rid")))
@@ -232,5 +283,7 @@ class Desk:
     def _closed(self, reason: CloseReason) -> None:
         if not self.opening.done:
             self.opening.end(Lost(0, reason))
+        if self._kicked:  # the gate may have closed faster than we have
+            reason = CloseReason(CloseKind.KICKOUT)
         if self._inbox is not None:
             self._inbox.put(Disconnected(reason))

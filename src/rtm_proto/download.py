@@ -29,7 +29,12 @@ from ipaddress import IPv6Address
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-import h11
+try:
+    import h11
+except ModuleNotFoundError as exc:
+    raise ImportError(
+        f"rtm_proto.download needs {exc.name}: pip install 'rtm-proto[websocket]'", name=exc.name
+    ) from exc
 
 from .attrs import clean_name
 from .errors import ConnectFailed, DownloadFailed, LocalProtocolError
@@ -57,6 +62,7 @@ _STRONG_ETAG = re.compile(rb'"[\x21\x23-\x7e\x80-\xff]*"')
 _CONTENT_RANGE = re.compile(rb"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})", re.IGNORECASE)
 _USER = re.compile(r"//[^/?#]*@")
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
+_BAD_FIRST_LINE = ("illegal request line", "no response line received")  # h11's words
 _FORBIDDEN = re.compile(r'[<>:"|?*]')  # in names on Windows
 # Names of devices on Windows, with any extension.
 _RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³]) *(?:\.|$)", re.I)
@@ -259,6 +265,7 @@ class Download:
 
         Raises LocalProtocolError for arguments that are always wrong, before any step; else
         DownloadFailed, with the HTTP status where that is the reason, and with the cause chained.
+        What OpenSink and Write raise comes through as it is: that is not the server's doing.
         """
         self._check()
         now: float = yield Now()
@@ -275,8 +282,6 @@ class Download:
                     raise self._failed(late) from exc
                 if not self._reached or self.attempts > MAX_RESUMES:
                     raise self._failed(f"{self._standing()}: {exc}") from exc
-            except OSError as exc:
-                raise self._failed(f"the file cannot be written: {exc}") from exc
             yield Hangup()
             if wait:
                 yield Pause(now + wait)
@@ -443,11 +448,17 @@ class Download:
         """Write what came of the body; whether that was the last of it."""
         pieces: list[bytes] = []
         size = self.received
-        while isinstance(event := self._next_event(http), h11.Data):
-            pieces.append(event.data)
-            size += len(event.data)
+        fault: DownloadFailed | None = None
+        event: object = None
+        try:
+            while isinstance(event := self._next_event(http), h11.Data):
+                pieces.append(event.data)
+                size += len(event.data)
+        except DownloadFailed as exc:
+            fault = exc  # after the bytes before it, however they were cut
         if pieces:
-            self._check_size(size, status)
+            if size > self._max_size:
+                raise self._failed(f"over the limit of {self._max_size} bytes", status)
             for expected in (self._expected_size, self.total):
                 if expected is not None and size > expected:
                     raise self._failed(f"more than the expected {expected} bytes came", status)
@@ -456,13 +467,18 @@ class Download:
             yield Write(data)
             self.received = size
             yield TellDownload(DownloadProgress(size, self.total))
+        if fault is not None:
+            raise fault
         return isinstance(event, h11.EndOfMessage)
 
     def _next_event(self, http: h11.Connection) -> object:
         try:
             return http.next_event()
         except h11.RemoteProtocolError as exc:
-            raise self._failed(f"the answer is not HTTP: {exc}") from exc
+            # h11 quotes without a limit; how it calls a bad first line depends on the cuts.
+            text = str(exc).partition(": bytearray")[0]
+            text = "illegal status line" if text in _BAD_FIRST_LINE else text
+            raise self._failed(f"the answer is not HTTP: {text}") from exc
 
     def _start_anew(self, text: str) -> ConnectFailed:
         """What to raise where the rest cannot be had: the next attempt is for the whole file."""
@@ -479,7 +495,7 @@ class Download:
     def _check_size(self, size: int, status: int | None) -> None:
         if size > self._max_size:
             raise self._failed(
-                f"the file has {size} bytes or more, over the limit of {self._max_size}", status
+                f"the file has {size} bytes, over the limit of {self._max_size}", status
             )
 
     def _check_expected(self, size: int, status: int) -> None:

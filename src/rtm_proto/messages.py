@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason as CloseCode
 
 from .errors import LocalProtocolError
@@ -328,21 +328,16 @@ class WebSocket:
         """Give wsproto some bytes and take what comes of them, up to the next piece."""
         self._wsproto.receive_data(data)
         for event in self._wsproto.events():
-            match event:
-                case BytesMessage():
-                    self._take_message(BINARY, event.data, event)
-                case TextMessage():
-                    self._take_message(TEXT, event.data.encode(), event)
-                case Ping():
-                    self._count_control()
-                    if self.ended is None:
-                        self._writer.pong(bytes(event.payload))
-                case Pong():
-                    self._count_control()
-                case CloseConnection():
-                    self._take_close(event)
-                case _:  # events of the handshake, which wsproto does not do here
-                    pass
+            if isinstance(event, BytesMessage):
+                self._take_message(BINARY, event.data, event)
+            elif isinstance(event, TextMessage):
+                self._take_message(TEXT, event.data.encode(), event)
+            elif isinstance(event, CloseConnection):
+                self._take_close(event)
+            else:  # a ping or a pong
+                self._count_control()
+                if isinstance(event, Ping) and self.ended is None:
+                    self._writer.pong(bytes(event.payload))
             if self._pieces or self.ended is not None:
                 return
 

@@ -31,11 +31,12 @@ class MidGenerator:
         self._last = 0
 
     def next(self) -> int:
-        """A new mid."""
-        self._last = max(self._last + 1, (self._wall_ms() << 16) + self._start)
-        if self._last > INT64_MAX:
-            raise LocalProtocolError(f"the clock is too far ahead to make a mid: {self._last}")
-        return self._last
+        """A new mid. Raises LocalProtocolError when the clock is too far ahead for an int64."""
+        mid = max(self._last + 1, (self._wall_ms() << 16) + self._start)
+        if mid > INT64_MAX:
+            raise LocalProtocolError(f"the clock is too far ahead to make a mid: {mid}")
+        self._last = mid
+        return mid
 
 
 def check_mid(mid: int) -> int:
@@ -69,7 +70,9 @@ class MidFilter:
         seen[key] = now
         if last is not None:
             return now - last <= self._window
-        while len(seen) > self._bound or now - next(iter(seen.values())) > self._window:
+        while seen and (
+            len(seen) > self._bound or now - next(iter(seen.values())) > self._window
+        ):
             seen.popitem(last=False)
         return False
 

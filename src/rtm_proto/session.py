@@ -28,6 +28,7 @@ from .events import (
 from .package import (
     FLAG_JSON,
     FLAG_MSGPACK,
+    MAX_PACKAGE,
     MAX_SEQ,
     Kind,
     Package,
@@ -45,20 +46,35 @@ MAX_ABANDONED = 4096  # seqs of unanswered, given up quests that are not used ag
 
 
 class Session:
-    """Packages in, events and packages out; both lists are taken by whoever owns the session."""
+    """Packages in, events and packages out; both are taken by whoever owns the session.
+
+    ``bad_packages``  malformed ones that came
+    ``waiting``       bytes that ``packages`` would give
+    ``largest``       bytes of the largest package sent since its owner set it to 0
+    ``stop_code``     while set, the peer's quests are refused with it
+    """
 
     def __init__(
         self,
         *,
         max_in_hand: int = MAX_IN_HAND,
+        max_package: int = MAX_PACKAGE,
         wall_ms: Callable[[], int] | None = None,
     ) -> None:
-        """*wall_ms* gives the milliseconds that ``*ping`` is answered with."""
+        """*max_in_hand*: quests of the peer that may wait for our answer. *max_package*: bytes of
+        the largest package that may be sent. *wall_ms*: milliseconds that ``*ping`` is answered
+        with.
+        """
         self.events: list[Event] = []
-        self.packages: list[bytes] = []
         self.bad_packages = 0
+        self.waiting = 0
+        self.largest = 0
+        self.stop_code: int | None = None
         self._max_in_hand = max_in_hand
+        self._max_package = max_package
         self._wall_ms = wall_ms
+        self._packages: dict[int, bytes] = {}  # in order; a quest's by its id, others below 1
+        self._nameless = 0
         self._seq = 0
         self._pending: dict[QuestId, str] = {}
         self._abandoned: dict[int, bool] = {}  # and whether a late answer is worth an event
@@ -78,52 +94,87 @@ class Session:
     # --- what you want said ---
 
     def quest(self, method: str, params: Params) -> QuestId:
-        """Ask; raises LocalProtocolError for a bad method or bad params."""
+        """Ask; raises LocalProtocolError for a bad method, bad params or a package too large."""
         name, payload = method_bytes(method), encode(params)
-        quest_id = self._next_seq(method)
-        self.packages.append(encode_quest(name, payload, quest_id))
-        return quest_id
+        seq = self._next_seq()
+        package = encode_quest(name, payload, seq)
+        self._check_size(len(package))
+        self._begin(seq, method)
+        self._send(package, seq)
+        return seq
 
     def quest_head(self, method: str, psize: int) -> tuple[QuestId, bytes]:
-        """Ask with a payload of *psize* bytes that follows elsewhere: the id, and the head."""
+        """Ask with a payload of *psize* bytes that follows elsewhere: the id, and the head.
+
+        Raises as ``quest``, and LocalProtocolError for a payload that is empty.
+        """
         name = method_bytes(method)
-        quest_id = self._next_seq(method)
-        return quest_id, quest_head(name, psize, quest_id)
+        if psize < 1:
+            raise LocalProtocolError(f"a payload has at least 1 byte, got {psize}")
+        self._check_size(psize)  # so that the header has room for it
+        seq = self._next_seq()
+        head = quest_head(name, psize, seq)
+        self._check_size(len(head) + psize)
+        self._begin(seq, method)
+        return seq, head
+
+    def ping(self) -> None:
+        """Ask for a sign of life; nothing comes of its answer."""
+        self._seq = seq = self._next_seq()
+        self._abandon(seq, told=False)
+        self._send(encode_quest(b"*ping", EMPTY, seq))
 
     def oneway(self, method: str, params: Params) -> None:
-        """Tell; raises LocalProtocolError for a bad method or bad params."""
-        self.packages.append(encode_oneway(method_bytes(method), encode(params)))
+        """Tell; raises as ``quest``."""
+        package = encode_oneway(method_bytes(method), encode(params))
+        self._check_size(len(package))
+        self._send(package)
 
     def answer(self, quest_id: QuestId, params: Params) -> None:
-        """Answer a quest of the peer; raises LocalProtocolError if none is owed or for bad params."""
-        if quest_id not in self._owed:
-            raise LocalProtocolError(f"no answer is owed to quest {quest_id}")
-        seq, version, flag = self._owed[quest_id]
-        payload = encode_json(params) if flag == FLAG_JSON else encode(params)
+        """Answer a quest of the peer.
+
+        Raises LocalProtocolError if none is owed, for bad params or a package too large. What
+        only JSON cannot carry, where the peer asked in JSON, is refused with 10004 instead.
+        """
+        seq, version, flag = self._owed_to(quest_id)
+        payload = encode(params)
+        if flag == FLAG_JSON:
+            try:
+                payload = encode_json(params)
+            except LocalProtocolError as exc:
+                self.refuse(quest_id, Code.JSON_CONVERSION, str(exc))
+                return
+        package = encode_answer(payload, seq, version=version, flag=flag)
+        self._check_size(len(package))
         del self._owed[quest_id]
-        self.packages.append(encode_answer(payload, seq, version=version, flag=flag))
+        self._send(package)
 
     def refuse(self, quest_id: QuestId, code: int, text: str) -> None:
-        """Answer a quest of the peer with an error; raises LocalProtocolError if none is owed."""
-        if quest_id not in self._owed:
-            raise LocalProtocolError(f"no answer is owed to quest {quest_id}")
-        self._refuse(*self._owed[quest_id], code, text)
+        """Answer a quest of the peer with an error.
+
+        Raises LocalProtocolError if none is owed, for a bad code or text, or a package too large.
+        """
+        package = _refusal(*self._owed_to(quest_id), code, text)
+        self._check_size(len(package))
         del self._owed[quest_id]
+        self._send(package)
 
     def refuse_seq(self, seq: int, code: int, text: str) -> None:
         """Refuse the two-way quest with *seq* that could not be received whole."""
         self._refuse(seq, 1, FLAG_MSGPACK, code, text)
 
-    def forget(self, quest_id: QuestId, *, quietly: bool = False) -> bool:
+    def forget(self, quest_id: QuestId) -> bool:
         """Give up waiting; whether there was anything to give up.
 
-        A late answer is dropped with an event, or *quietly* without.
+        A quest that has not left yet is taken back; a late answer to one that has is dropped.
         """
         if self._pending.pop(quest_id, None) is None:
             return False
-        self._abandoned[quest_id] = not quietly
-        if len(self._abandoned) > MAX_ABANDONED:
-            del self._abandoned[next(iter(self._abandoned))]
+        unsent = self._packages.pop(quest_id, None)
+        if unsent is None:
+            self._abandon(quest_id, told=True)
+        else:
+            self.waiting -= len(unsent)
         return True
 
     # --- what happened ---
@@ -134,10 +185,11 @@ class Session:
             self.events.append(TimedOut(quest_id))
 
     def lose(self, reason: CloseReason) -> None:
-        """The connection is over: every quest of ours is lost, nothing is owed any more."""
+        """The connection is over: our quests are lost, nothing is owed, nothing waits to leave."""
         self.events += [Lost(quest_id, reason) for quest_id in self._pending]
         self._pending.clear()
         self._owed.clear()
+        self.packages()
 
     def receive(self, package: Package) -> QuestId | None:
         """Take one package; returns the id of the quest of ours that it ended, if it did."""
@@ -164,34 +216,73 @@ class Session:
             self._malformed(package, flag, fault.code, str(fault))
             return None
         if not two_way:
-            if method:
-                self.events.append(OnewayReceived(method, params))
-            else:
+            if not method:
                 self.events.append(Dropped("a one-way quest whose method is not UTF-8"))
-        elif not method:
-            self._refuse(
-                package.seq, package.version, flag, Code.UNKNOWN_METHOD, "method is not UTF-8"
-            )
+            elif self.stop_code is not None:
+                self.events.append(Dropped(f"a one-way {method} that came while closing"))
+            else:
+                self.events.append(OnewayReceived(method, params))
+            return None
+        owed = (package.seq, package.version, flag)
+        if not method:
+            self._refuse(*owed, Code.UNKNOWN_METHOD, "method is not UTF-8")
+        elif self.stop_code is not None:
+            self._refuse(*owed, self.stop_code, "closing")
         elif len(self._owed) >= self._max_in_hand:
             text = f"more than {self._max_in_hand} quests in hand"
-            self._refuse(package.seq, package.version, flag, Code.WORK_QUEUE_FULL, text)
+            self._refuse(*owed, Code.WORK_QUEUE_FULL, text)
         else:
             self._owed_ids += 1
-            self._owed[self._owed_ids] = (package.seq, package.version, flag)
+            self._owed[self._owed_ids] = owed
             self.events.append(QuestReceived(self._owed_ids, method, params))
         return None
 
+    # --- what comes of it ---
+
+    def packages(self) -> list[bytes]:
+        """Take the packages to send, in order."""
+        packages = [*self._packages.values()]
+        self._packages.clear()
+        self.waiting = 0
+        return packages
+
     # --- private ---
 
-    def _next_seq(self, method: str) -> QuestId:
+    def _next_seq(self) -> QuestId:
+        """The next number that nothing waits for, and that no late answer may come to."""
         seq = self._seq
         while True:
             seq = seq + 1 if seq < MAX_SEQ else 1
             if seq not in self._pending and seq not in self._abandoned:
-                break
+                return seq
+
+    def _begin(self, seq: QuestId, method: str) -> None:
         self._seq = seq
         self._pending[seq] = method
-        return seq
+
+    def _abandon(self, seq: int, *, told: bool) -> None:
+        self._abandoned[seq] = told
+        if len(self._abandoned) > MAX_ABANDONED:
+            del self._abandoned[next(iter(self._abandoned))]
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_package:
+            raise LocalProtocolError(
+                f"a package of {size} bytes is over the limit of {self._max_package}"
+            )
+
+    def _send(self, package: bytes, quest_id: QuestId = 0) -> None:
+        if not quest_id:
+            quest_id = self._nameless = self._nameless - 1
+        self._packages[quest_id] = package
+        self.waiting += len(package)
+        self.largest = max(self.largest, len(package))
+
+    def _owed_to(self, quest_id: QuestId) -> tuple[int, int, int]:
+        owed = self._owed.get(quest_id)
+        if owed is None:
+            raise LocalProtocolError(f"no answer is owed to quest {quest_id}")
+        return owed
 
     def _receive_answer(self, package: Package) -> QuestId | None:
         seq = package.seq
@@ -238,9 +329,7 @@ class Session:
 
     def _answer_builtin(self, package: Package, flag: int, params: Params) -> None:
         payload = encode_json(params) if flag == FLAG_JSON else encode(params)
-        self.packages.append(
-            encode_answer(payload, package.seq, version=package.version, flag=flag)
-        )
+        self._send(encode_answer(payload, package.seq, version=package.version, flag=flag))
 
     def _malformed(self, package: Package, flag: int, code: int, text: str) -> None:
         self.bad_packages += 1
@@ -250,9 +339,7 @@ class Session:
             self.events.append(Dropped(f"a malformed one-way quest: {text}"))
 
     def _refuse(self, seq: int, version: int, flag: int, code: int, text: str) -> None:
-        params: Params = {"code": int(code), "ex": text}
-        payload = encode_json(params) if flag == FLAG_JSON else encode(params)
-        self.packages.append(encode_answer(payload, seq, status=1, version=version, flag=flag))
+        self._send(_refusal(seq, version, flag, code, text))
 
 
 def _payload(package: Package, flag: int) -> dict[str, object]:
@@ -263,11 +350,21 @@ def _payload(package: Package, flag: int) -> dict[str, object]:
     return decode(package.payload)
 
 
+def _refusal(seq: int, version: int, flag: int, code: int, text: str) -> bytes:
+    if not isinstance(code, int) or not isinstance(text, str):
+        raise LocalProtocolError(f"an error has an int and a text, got {code!r} and {text!r}")
+    params: Params = {"code": int(code), "ex": text}
+    payload = encode_json(params) if flag == FLAG_JSON else encode(params)
+    return encode_answer(payload, seq, status=1, version=version, flag=flag)
+
+
 def _refused(seq: int, params: Params) -> Refused:
     """The error in an answer; the status alone has decided that it is one."""
-    code, text = params.get("code"), params.get("ex", "")
-    return Refused(
-        seq,
-        code if type(code) is int else Code.UNKNOWN,
-        text if isinstance(text, str) else repr(text),
-    )
+    code, ex = params.get("code"), params.get("ex")
+    if isinstance(ex, str):
+        ex = ex.encode("utf-8", "surrogateescape")
+    if isinstance(ex, bytes):
+        text = ex.decode("utf-8", "replace")  # for people: bytes that are not text help nobody
+    else:
+        text = "" if ex is None else repr(ex)
+    return Refused(seq, code if type(code) is int else Code.UNKNOWN, text)

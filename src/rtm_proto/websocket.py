@@ -10,8 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import h11
-from wsproto.frame_protocol import CloseReason as CloseCode
+try:
+    import h11
+    from wsproto.frame_protocol import CloseReason as CloseCode
+except ModuleNotFoundError as exc:
+    raise ImportError(
+        f"rtm_proto.websocket needs {exc.name}: pip install 'rtm-proto[websocket]'", name=exc.name
+    ) from exc
 
 from .errors import FramingError, LocalProtocolError
 from .events import CloseKind, CloseReason
@@ -188,7 +193,8 @@ class WebSocketLink(Link):
         pending = self._splitter.pending
         if pending:
             self._end(CloseKind.PEER_CLOSED, f"inside a package, after {pending} bytes of it")
-        elif self._socket.ended is not None:
+        else:
+            assert self._socket.ended is not None
             self._end(self._socket.ended.kind, self._socket.ended.text)
 
     def data_to_send(self) -> list[Buffer]:

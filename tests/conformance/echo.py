@@ -1,7 +1,7 @@
 """An echo over rtm_proto's WebSocket layer, for the conformance run: pure, either role.
 
-    bytes ─► receive ─► text and binary messages ─┐
-    bytes ◄─ data_to_send ◄───────────────────────┘
+    bytes ─► receive_data ─► text and binary messages ─┐
+    bytes ◄─ data_to_send ◄────────────────────────────┘
 
 The suite sends more fragments and longer messages than we take in production, and it wants text
 to be checked: the limits are raised and the text option is on.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 
+from rtm_proto.events import CloseReason
 from rtm_proto.link import Buffer
 from rtm_proto.messages import WebSocket
 from rtm_proto.upgrade import (
@@ -29,11 +30,13 @@ AGENT = "rtm-proto"
 class Echo:
     """One connection: sends back every message that it gets, and keeps the last one.
 
-    ``over`` is true once nothing more will be read: write what is left, then end the stream.
+    It has the methods of a Connection that an adapter's wire drives.
     """
 
+    abrupt = False
+
     def __init__(self, upgrade: ClientUpgrade | ServerUpgrade) -> None:
-        self.over = False
+        self.finished = False
         self.last: bytes | None = None
         self._upgrade: ClientUpgrade | ServerUpgrade | None = upgrade
         self._out: list[Buffer] = []
@@ -59,12 +62,27 @@ class Echo:
         """A server of every path."""
         return cls(ServerUpgrade(path=lambda _: True))
 
-    def receive(self, data: bytes, *, now: float) -> None:
-        """Bytes came; none at all are the end of the stream."""
-        if not data:
-            self._socket.receive_eof()
-            self.over = True
-            return
+    def connected(self, *, now: float) -> None:
+        """The stream is up."""
+
+    def receive_eof(self, *, now: float) -> None:
+        """The peer will send no more."""
+        self._socket.receive_eof()
+        self.finished = True
+
+    def abort(self, reason: CloseReason) -> None:
+        """The stream is gone."""
+        self.finished = True
+
+    def handle_timeout(self, *, now: float) -> None:
+        """There are no timers."""
+
+    def next_timeout(self) -> float | None:
+        """There are no timers."""
+        return None
+
+    def receive_data(self, data: Buffer, *, now: float) -> None:
+        """Bytes came."""
         behind = self._shake_hands(data)
         if behind is None:
             return
@@ -79,15 +97,15 @@ class Echo:
                 socket.send(self.last, opcode)
         if socket.ended is not None:
             socket.close(socket.close_code, socket.ended.text)
-            self.over = True
+            self.finished = True
 
-    def data_to_send(self) -> bytes:
-        """What to write, in one piece."""
+    def data_to_send(self) -> list[Buffer]:
+        """What to write."""
         out = self._out + self._socket.data_to_send()
         self._out = []
-        return b"".join(out)
+        return out
 
-    def _shake_hands(self, data: bytes) -> bytes | None:
+    def _shake_hands(self, data: Buffer) -> Buffer | None:
         if self._upgrade is None:
             return data
         try:
@@ -95,7 +113,7 @@ class Echo:
         except HandshakeRefused as refusal:
             if isinstance(self._upgrade, ServerUpgrade):
                 self._out.append(refuse_response(refusal))
-            self.over = True
+            self.finished = True
             return None
         if behind is None:
             return None

@@ -1,4 +1,4 @@
-"""The conformance echo on real sockets: a trio loop and an anyio loop, the same but for the names.
+"""The conformance echo on real sockets, driven by each adapter's own wire.
 
 Each runtime gives a ``Runtime``: a server that runs until it is told to stop, and a client that
 makes one connection. Only loopback is used.
@@ -14,11 +14,11 @@ import anyio.abc
 import anyio.to_thread
 import trio
 
+import rtm_asyncio._wire
+import rtm_trio._wire
 from tests.conformance.echo import Echo
 
 HOST = "127.0.0.1"
-LINGER = 2.0  # seconds that the peer has to end its side of the stream
-CHUNK = 65_536  # bytes of one read
 TIME_LIMIT = 60.0  # seconds of one connection
 
 Serve = Callable[[Callable[[int], None], Callable[[], object]], Awaitable[None]]
@@ -32,26 +32,15 @@ class Runtime(NamedTuple):
     connect: Connect
 
 
+def nothing_to_collect(now: float) -> None:
+    """The echo answers by itself."""
+
+
 # --- trio ---
 
 
 async def trio_talk(stream: trio.SocketStream, echo: Echo) -> None:
-    try:
-        while True:
-            data = echo.data_to_send()
-            if data:
-                await stream.send_all(data)
-            if echo.over:
-                break
-            echo.receive(bytes(await stream.receive_some(CHUNK)), now=trio.current_time())
-        await stream.send_eof()
-        with trio.move_on_after(LINGER):
-            while await stream.receive_some(CHUNK):
-                pass
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass
-    finally:
-        await trio.aclose_forcefully(stream)
+    await rtm_trio._wire.Wire(stream, echo, nothing_to_collect).run()
 
 
 async def trio_serve(tell_port: Callable[[int], None], wait_stopped: Callable[[], object]) -> None:
@@ -77,29 +66,7 @@ async def trio_connect(port: int, target: str) -> bytes | None:
 
 
 async def anyio_talk(stream: anyio.abc.SocketStream, echo: Echo) -> None:
-    try:
-        while True:
-            data = echo.data_to_send()
-            if data:
-                await stream.send(data)
-            if echo.over:
-                break
-            echo.receive(await anyio_receive(stream), now=anyio.current_time())
-        await stream.send_eof()
-        with anyio.move_on_after(LINGER):
-            while await anyio_receive(stream):
-                pass
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-        pass
-    finally:
-        await anyio.aclose_forcefully(stream)
-
-
-async def anyio_receive(stream: anyio.abc.SocketStream) -> bytes:
-    try:
-        return await stream.receive(CHUNK)
-    except anyio.EndOfStream:
-        return b""
+    await rtm_asyncio._wire.Wire(stream, echo, nothing_to_collect).run()
 
 
 async def anyio_serve(tell_port: Callable[[int], None], wait_stopped: Callable[[], object]) -> None:

@@ -15,12 +15,15 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from .exits import Exit, Failure, UsageError, explain
-from .jobs import Job, make_job
-from .parser import InspectOptions, Request, parse
+from .options import GateOptions, InspectOptions, Request
+from .parser import parse
 from .screen import OutputGone, Screen, abandon
+
+if TYPE_CHECKING:
+    from .jobs import Job
 
 __all__ = ["main"]
 
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None, *, runtime: str | None = None) -> in
     """
     arguments = sys.argv[1:] if argv is None else argv
     program = "rtm" if runtime is None else f"python -m rtm_{runtime}"
-    screen = Screen(program, sys.stdout, sys.stderr, os.environ)
+    screen = Screen("rtm", sys.stdout, sys.stderr, os.environ)
     try:
         request = parse(arguments, os.environ, program=program, runtime=runtime)
     except SystemExit as exc:
@@ -49,7 +52,7 @@ def main(argv: Sequence[str] | None = None, *, runtime: str | None = None) -> in
     except (UsageError, OSError) as exc:
         return _fail(screen, exc)
     screen = Screen(
-        f"{program} {request.name}",
+        f"rtm {request.name}",
         sys.stdout,
         sys.stderr,
         os.environ,
@@ -82,17 +85,17 @@ def _carry_out(request: Request, screen: Screen) -> int:
         from .inspecting import show_packages
 
         return show_packages(request.options, screen)
-    name = f"rtm_{request.runtime}._commands"
-    adapter = cast("_Adapter", importlib.import_module(name))
-    with make_job(request, screen) as job:
+    adapter = cast("_Adapter", importlib.import_module(f"rtm_{request.runtime}._commands"))
+    from .jobs import open_job  # needs what the adapter needs, and that names a missing extra
+
+    with open_job(request, screen) as job:
         stopped_by = adapter.run(job)
         if stopped_by is None:
             return job.status
-        if stopped_by == signal.SIGTERM and job.ends_by_signal:
-            screen.say(job.interrupted())
-            return job.status
         screen.interrupted(job.interrupted())
-        return Exit.INTERRUPTED if stopped_by == signal.SIGINT else Exit.TERMINATED
+        if stopped_by == signal.SIGINT:
+            return Exit.INTERRUPTED
+        return job.status if isinstance(request.options, GateOptions) else Exit.TERMINATED
 
 
 def _fail(screen: Screen, exc: Exception) -> int:

@@ -4,6 +4,8 @@
     1, 2, 3     user, group, room   a new mid each    gets each, downloads it, checks it
     4           the user again      the mid of 1      gets nothing: the gate says duplicate
     5           the user            a new mid         gets this marker next, so nothing came twice
+
+Each event is compared with what was sent, each download with the file's own bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import md5
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from ..address import Address
 from ..files import Saved
@@ -22,7 +23,7 @@ from ..flows.steps import Progress
 from ..flows.transfer import FileSent
 from ..received import ClientEvent, Conversation, FileReceived, FileType
 from .exits import Exit, Mismatch
-from .parser import DemoOptions
+from .options import DemoOptions
 from .screen import BOLD, DIM, GREEN, Screen
 from .sending import check_file, mtype_of
 from .words import mtype_words, size_words, target_words
@@ -32,6 +33,7 @@ TIME_LIMIT = 15.0  # seconds for all of it
 
 PROJECT, SENDER, RECEIVER = 11000001, 1001, 1002
 GROUP, ROOM = 2001, 3001
+MARKER_NAME = "marker.txt"
 MARKER = b"whatever was sent before this has arrived before this\n"
 
 
@@ -60,12 +62,13 @@ class Parcel:
 
 
 class Demo:
-    """One ``rtm demo``: its plan, its checks, its account. A context manager for its folder."""
+    """One ``rtm demo``: its plan, its checks, its account."""
 
-    def __init__(self, options: DemoOptions, screen: Screen, *, runtime: str) -> None:
-        """Raises OSError or FileUnusable for a file that cannot be sent."""
+    def __init__(self, options: DemoOptions, screen: Screen, folder: Path, runtime: str) -> None:
+        """*folder* is for the downloads. Raises OSError or FileUnusable for a bad file."""
         self.options = options
         self.status = Exit.DONE
+        self.folder = folder
         self.users = {uid: secrets.token_urlsafe(16) for uid in (SENDER, RECEIVER)}
         self._runtime = runtime
         self._screen = screen
@@ -77,12 +80,6 @@ class Demo:
         self._arrived = 0
         self._address = ""
         self._since = 0.0
-        self._temporary = TemporaryDirectory(prefix="rtm-demo-")
-        self.folder = Path(self._temporary.name)
-
-    def close(self) -> None:
-        """Remove the downloaded files."""
-        self._temporary.cleanup()
 
     # --- the plan ---
 
@@ -94,8 +91,7 @@ class Demo:
     def logged_in(self) -> None:
         """Both users are there, in the group and in the room."""
         self._screen.say(
-            f"users {SENDER} and {RECEIVER} are logged in,"
-            f" both in group {GROUP} and in room {ROOM}"
+            f"users {SENDER} and {RECEIVER} are logged in, both in group {GROUP} and in room {ROOM}"
         )
 
     def parcels(self) -> Iterator[Parcel]:
@@ -110,7 +106,7 @@ class Demo:
         marker = md5(MARKER, usedforsecurity=False).hexdigest()
         yield from self._began_with(
             Parcel(
-                Conversation.P2P, RECEIVER, FileType.FILE, MARKER, "marker.txt", marker, len(MARKER)
+                Conversation.P2P, RECEIVER, FileType.FILE, MARKER, MARKER_NAME, marker, len(MARKER)
             )
         )
 
@@ -208,7 +204,8 @@ class Demo:
 
     def _began_with(self, parcel: Parcel) -> Iterator[Parcel]:
         label = f"{parcel.name} to {parcel.words}{' again' if parcel.repeat else ''}"
-        parcel.progress = self._screen.bar(label)
+        width = len(f"{self._path.name} to user {RECEIVER} again")
+        parcel.progress = self._screen.bar(label, width=width)
         self._parcels.append(parcel)
         self._since = time.perf_counter()
         yield parcel

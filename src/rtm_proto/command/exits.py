@@ -1,10 +1,17 @@
 """How a command ends: its exit status, and the one line that says what, where and what next.
 
-    0    done                                    5    outcome unknown: repeating with --mid is safe
-    1    refused by the gate, or a check failed  6    a file is too big, or cannot be read or written
-    2    usage, or a missing extra               130  Ctrl-C
-    3    unreachable, or the connection is lost  141  nobody reads stdout any more
-    4    login or token                          143  SIGTERM
+    0    done
+    1    refused by the gate, or a check failed
+    2    usage, or a missing extra
+    3    unreachable, or the link was lost
+    4    login or token
+    5    outcome unknown: repeating with --mid is safe
+    6    a file is too big, or cannot be read or written
+    130  Ctrl-C
+    141  nobody reads stdout any more
+    143  SIGTERM (a gate: 0)
+
+``explain`` is where each exception gets its status.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..inspection import TEXT_WIDTH, Fault, inspect, read_input, to_json, to_text
 from .exits import Exit, UsageError
-from .parser import InspectOptions
+from .options import InspectOptions
 from .screen import Screen
 
 

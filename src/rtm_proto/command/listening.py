@@ -9,7 +9,7 @@ from ..download import DEFAULT_NAME, safe_name
 from ..files import Saved
 from ..received import ClientEvent, Disconnected, FileReceived
 from .exits import Exit, Failure, explain, printable
-from .parser import ListenOptions
+from .options import ListenOptions
 from .screen import Screen
 from .words import event_json, event_words
 

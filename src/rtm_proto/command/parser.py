@@ -1,4 +1,4 @@
-"""The command line: what can be asked of ``rtm``, as values that are checked.
+"""The command line, read: arguments to a Request.
 
 A secret never gets into a message: what is wrong with an argument is said without the argument
 where it may be a token.
@@ -8,102 +8,33 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..address import file_route, parse_endpoint, parse_url
+from ..address import file_route, parse_url
 from ..errors import LocalProtocolError
 from ..flows.login import VERSION_TEXT
 from ..flows.transfer import SEND_TIMEOUT
-from ..payload import INT64_MAX, INT64_MIN
+from ..payload import INT64_MAX
 from ..received import FILE_MTYPES, Conversation
+from . import values
 from .exits import UsageError
+from .options import (
+    Account,
+    DemoOptions,
+    GateOptions,
+    InspectOptions,
+    ListenOptions,
+    Options,
+    Request,
+    SendOptions,
+)
 from .screen import QUIET, USUAL, VERBOSE
 
 RUNTIMES = ("asyncio", "trio")
 TOKEN_VARIABLE = "RTM_TOKEN"
 GATE_PORT = 13321  # main port (the service's own)
 GATE_FILE_PORT = 13461  # file port (the service's own)
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Who logs in, and where."""
-
-    url: str
-    pid: int
-    uid: int
-    token: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class DemoOptions:
-    """``rtm demo``; ``file`` is None for the picture that comes along."""
-
-    file: str | None
-    port: int
-    file_port: int
-
-
-@dataclass(frozen=True, slots=True)
-class GateOptions:
-    """``rtm gate``; ``users`` has the login token of each uid."""
-
-    pid: int
-    users: Mapping[int, str] = field(repr=False)
-    host: str
-    port: int
-    file_port: int
-    endpoint: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SendOptions:
-    """``rtm send``; ``mtype`` is None where the file's name decides."""
-
-    account: Account
-    file: str
-    kind: Conversation
-    target: int
-    mtype: int | None
-    mid: int
-    timeout: float
-    name: str | None
-    file_route: str
-
-
-@dataclass(frozen=True, slots=True)
-class ListenOptions:
-    """``rtm listen``; ``folder`` is where files go, ``count`` after how many of them it ends."""
-
-    account: Account
-    folder: str | None
-    rooms: tuple[int, ...]
-    count: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class InspectOptions:
-    """``rtm inspect``; ``text`` is hex text, else ``file`` is a path or ``-``."""
-
-    file: str
-    text: str | None
-
-
-Options = DemoOptions | GateOptions | SendOptions | ListenOptions | InspectOptions
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A command, on which runtime, and how it talks."""
-
-    name: str
-    options: Options
-    runtime: str
-    json: bool
-    verbosity: int
 
 
 def parse(
@@ -122,70 +53,7 @@ def parse(
         shown = ", ".join(options) or f"{len(unknown)} more than there are places for"
         raise UsageError(f"unknown arguments: {shown} (see `{program} {command} --help`)")
     make: Callable[[Any, Mapping[str, str]], Options] = args.make
-    return Request(
-        command, make(args, environ), runtime or args.runtime, args.json, args.verbosity
-    )
-
-
-# --- values --------------------------------------------------------------------------------------
-
-
-def _integer(least: int, most: int) -> Callable[[str], int]:
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if not least <= value <= most:
-            what = f"an integer from {least} to {most}"
-            raise argparse.ArgumentTypeError(f"expected {what}, got {text!r}")
-        return value
-
-    return convert
-
-
-_POSITIVE = _integer(1, INT64_MAX)
-_INT64 = _integer(INT64_MIN, INT64_MAX)
-_PORT = _integer(0, 0xFFFF)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not (value > 0 and isfinite(value)):
-        raise argparse.ArgumentTypeError(f"expected seconds above 0, got {text!r}")
-    return value
-
-
-def _url(text: str) -> str:
-    if "@" in text:  # it may be a password
-        raise argparse.ArgumentTypeError("expected a URL without a user")
-    try:
-        parse_url(text)
-    except LocalProtocolError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from exc
-    return text
-
-
-def _endpoint(text: str) -> str:
-    try:
-        parse_endpoint(text)
-    except LocalProtocolError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from exc
-    return text
-
-
-def _user(text: str) -> tuple[int, str]:
-    uid, colon, token = text.partition(":")
-    try:
-        number = int(uid)
-    except ValueError:
-        number = 0
-    if not colon or not token or not 0 < number <= INT64_MAX:
-        raise argparse.ArgumentTypeError("expected UID:TOKEN, a uid above 0 and a token")
-    return number, token
+    return Request(command, make(args, environ), runtime or args.runtime, args.json, args.verbosity)
 
 
 # --- what the commands need ----------------------------------------------------------------------
@@ -342,15 +210,17 @@ def _add_gate(add: _Add) -> None:
         "example:\n  rtm gate --pid 11000001 --user 1001:secret-a --user 1002:secret-b\n\n"
         "Its URLs are printed on stdout, separated by a blank: WebSocket, then TCP.",
     )
-    command.add_argument("--pid", type=_POSITIVE, required=True, help="the project")
     command.add_argument(
-        "--user", type=_user, action="append", required=True, metavar="UID:TOKEN",
+        "--pid", type=values.POSITIVE, required=True, metavar="N", help="the project"
+    )
+    command.add_argument(
+        "--user", type=values.user, action="append", required=True, metavar="UID:TOKEN",
         help="who may log in with which token; once for each user",
     )  # fmt: skip
     command.add_argument("--host", default="127.0.0.1", help="address to bind (default: 127.0.0.1)")
     _add_ports(command, GATE_PORT, GATE_FILE_PORT)
     command.add_argument(
-        "--endpoint", type=_endpoint, metavar="HOST:PORT",
+        "--endpoint", type=values.endpoint, metavar="HOST:PORT",
         help="how clients reach the file port (default: the address that is bound)",
     )  # fmt: skip
 
@@ -360,7 +230,8 @@ def _add_send(add: _Add) -> None:
         "send",
         _send,
         "send a file to a user, a group or a room",
-        "example:\n  rtm send ws://127.0.0.1:13321 photo.jpg --pid 11000001 --uid 1001 --to 1002\n\n"
+        "example:\n"
+        "  rtm send ws://127.0.0.1:13321 photo.jpg --pid 11000001 --uid 1001 --to 1002\n\n"
         f"The login token comes from --token, --token-file or the variable {TOKEN_VARIABLE}.\n"
         "Exit status: 0 sent, 1 refused, 2 usage, 3 unreachable, 4 login or token,\n"
         "5 outcome unknown (repeating with --mid is safe), 6 file too big or unreadable.",
@@ -368,19 +239,21 @@ def _add_send(add: _Add) -> None:
     _add_account(command)
     command.add_argument("file", metavar="FILE", help="what to send, 5 MiB at the most")
     target = command.add_mutually_exclusive_group(required=True)
-    target.add_argument("--to", type=_INT64, metavar="UID", help="send it to this user")
-    target.add_argument("--group", type=_INT64, metavar="GID", help="send it to this group")
-    target.add_argument("--room", type=_INT64, metavar="RID", help="enter this room, send it there")
+    target.add_argument("--to", type=values.INT64, metavar="UID", help="send it to this user")
+    target.add_argument("--group", type=values.INT64, metavar="GID", help="send it to this group")
+    target.add_argument(
+        "--room", type=values.INT64, metavar="RID", help="enter this room, send it there"
+    )
     command.add_argument(
-        "--mtype", type=_integer(FILE_MTYPES[0], FILE_MTYPES[-1]), metavar="40..50",
+        "--mtype", type=values.integer(FILE_MTYPES[0], FILE_MTYPES[-1]), metavar="40..50",
         help="40 image, 41 audio, 42 video, 50 other (default: what the name says)",
     )  # fmt: skip
     command.add_argument(
-        "--mid", type=_integer(0, INT64_MAX), default=0, metavar="N",
+        "--mid", type=values.integer(0, INT64_MAX), default=0, metavar="N",
         help="message id of an earlier try, so that it is delivered once (default: a new one)",
     )  # fmt: skip
     command.add_argument(
-        "--timeout", type=_seconds, default=SEND_TIMEOUT, metavar="S",
+        "--timeout", type=values.seconds, default=SEND_TIMEOUT, metavar="S",
         help=f"seconds for the sending (default: {SEND_TIMEOUT:g})",
     )  # fmt: skip
     command.add_argument("--name", help="what the receiver sees (default: the file's own name)")
@@ -402,10 +275,12 @@ def _add_listen(add: _Add) -> None:
     _add_account(command)
     command.add_argument("--download", metavar="DIR", help="save files here; made if missing")
     command.add_argument(
-        "--room", type=_INT64, action="append", default=[], metavar="RID",
+        "--room", type=values.INT64, action="append", default=[], metavar="RID",
         help="enter this room first; once for each room",
     )  # fmt: skip
-    command.add_argument("--count", type=_POSITIVE, metavar="N", help="end after this many files")
+    command.add_argument(
+        "--count", type=values.POSITIVE, metavar="N", help="end after this many files"
+    )
 
 
 def _add_inspect(add: _Add) -> None:
@@ -414,7 +289,7 @@ def _add_inspect(add: _Add) -> None:
         _inspect,
         "print the FPNN packages in captured bytes, raw or inside a WebSocket stream",
         "examples:\n  rtm inspect capture.bin\n"
-        '  rtm inspect --hex "46504e4e 01 80 01 04 05000000 01000000 70696e67 80"\n\n'
+        '  rtm inspect --hex "46504e4e 01 80 01 04 01000000 01000000 70696e67 80"\n\n'
         "The input is bytes or hex text. Exit status 1 where something cannot be read.",
         waits=False,
     )
@@ -431,16 +306,24 @@ def _add_ports(command: argparse.ArgumentParser, port: int, file_port: int) -> N
     ):
         shown = default or "a free one"
         command.add_argument(
-            option, type=_PORT, default=default, metavar="N", help=f"{what} (default: {shown})"
+            option,
+            type=values.PORT,
+            default=default,
+            metavar="N",
+            help=f"{what} (default: {shown})",
         )
 
 
 def _add_account(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "url", metavar="URL", type=_url, help="the gate: ws://, wss://, tcp:// or tcps://"
+        "url", metavar="URL", type=values.url, help="the gate: ws://, wss://, tcp:// or tcps://"
     )
-    command.add_argument("--pid", type=_POSITIVE, required=True, metavar="N", help="the project")
-    command.add_argument("--uid", type=_POSITIVE, required=True, metavar="N", help="who logs in")
+    command.add_argument(
+        "--pid", type=values.POSITIVE, required=True, metavar="N", help="the project"
+    )
+    command.add_argument(
+        "--uid", type=values.POSITIVE, required=True, metavar="N", help="who logs in"
+    )
     token = command.add_mutually_exclusive_group()
     token.add_argument("--token", metavar="T", help="the login token; others may see it in `ps`")
     token.add_argument("--token-file", metavar="PATH", help="a file with the login token in it")

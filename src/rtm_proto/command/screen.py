@@ -5,6 +5,8 @@
     fail            stderr   yes   yes     yes
     say, bar        stderr   no    yes     yes
     detail          stderr   no    no      yes
+
+A bar is drawn on a terminal only; elsewhere it is a line a second.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ QUIET, USUAL, VERBOSE = 0, 1, 2
 
 
 class OutputGone(Exception):
-    """Stdout takes no more; the cause says why. No OSError: nobody may take it for the network's."""
+    """Stdout takes no more; the cause says why. No OSError: it is none of the network's."""
 
 
 class Screen:
@@ -110,15 +112,18 @@ class Screen:
             self._write("")
         self.say(text)
 
-    def bar(self, label: str) -> Callable[[Progress], None]:
-        """What to call with the progress of one file; *label* says which."""
+    def bar(self, label: str, *, width: int = 0) -> Callable[[Progress], None]:
+        """What to call with the progress of one file; *label* says which.
+
+        *width*: columns of the widest label, so that bars stand in line.
+        """
         self.close()
         if self.verbosity == QUIET or self._err is None:
             return _nothing
         if self.verbosity == VERBOSE:
             self._bar = StageBar(label, self.detail, self._clock)
         elif self._err.isatty():
-            self._bar = rich_bar(label, self._err, self._clock)
+            self._bar = rich_bar(label.ljust(width), self._err, self._clock)
         self._bar = self._bar or LineBar(label, self._write_line, self._clock)
         return self._bar.show
 

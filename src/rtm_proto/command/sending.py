@@ -13,7 +13,7 @@ from ..flows.transfer import MAX_FILE, FileSent
 from ..gate.http import content_type
 from ..received import FileType
 from .exits import Exit
-from .parser import SendOptions
+from .options import SendOptions
 from .screen import Screen
 from .words import size_words, target_words
 

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 from ..address import Address
 from .exits import Exit
-from .parser import GateOptions
+from .options import GateOptions
 from .screen import Screen
 
 

@@ -13,7 +13,7 @@ A driver needs a ``match`` over the steps and nothing else; it ends a flow early
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -64,7 +64,7 @@ class Ask:
     """A quest on the main link. Gives the answer; raises QuestError."""
 
     method: str
-    params: Params
+    params: Params = field(repr=False)  # tokens are in it
     deadline: float
 
 
@@ -81,7 +81,7 @@ class Begin:
     """Begin a quest in pieces on the file link. Raises QuestError."""
 
     method: str
-    head: bytes
+    head: bytes = field(repr=False)  # a token is in it
     psize: int
     deadline: float
 
@@ -93,7 +93,7 @@ class Hand:
     Gives True, or False when the quest has ended meanwhile (then go on to Finish).
     """
 
-    piece: Buffer
+    piece: Buffer = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

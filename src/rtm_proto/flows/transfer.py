@@ -25,7 +25,7 @@ Sources: all SDKs; the order of the keys is our own (any order is read).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import md5
 
 from ..address import FileRoute
@@ -42,6 +42,7 @@ from ..errors import (
     QuestError,
     QuestRefused,
     QuestTimeout,
+    RtmError,
     SendFailed,
 )
 from ..mids import check_mid
@@ -83,7 +84,7 @@ _COMMAND_TARGETS = {command: kind.value for kind, command in _COMMANDS.items()}
 class FileToken:
     """What filetoken answers: a token for one send, and the address of the file gate."""
 
-    token: str
+    token: str = field(repr=False)
     endpoint: str
 
 
@@ -139,7 +140,7 @@ def token_params(
     uploadfile and broadcastfile.
     """
     needed = {**_COMMAND_TARGETS, "sendfiles": "tos", "uploadfile": "", "broadcastfile": ""}
-    if cmd not in needed:
+    if not isinstance(cmd, str) or cmd not in needed:
         raise LocalProtocolError(f"cmd is one of {', '.join(needed)}, got {cmd!r}")
     targets = {"to": to, "gid": gid, "rid": rid, "tos": tos}
     given = [name for name, value in targets.items() if value is not None]
@@ -168,20 +169,31 @@ def _get_token(params: Params, deadline: float) -> Flow[FileToken]:
     answer: Params = yield Ask("filetoken", params, deadline)
     try:
         token, endpoint = text_of(answer, "token"), text_of(answer, "endpoint")
+        (token + endpoint).encode()
     except PayloadError as exc:
-        raise QuestRefused("filetoken", Code.INVALID_PACKAGE_CORE, f"bad answer: {exc}") from exc
+        raise _bad_answer("filetoken", str(exc)) from exc
+    except UnicodeEncodeError:  # it quotes the token: not to be chained
+        raise _bad_answer("filetoken", "token or endpoint is not UTF-8") from None
     if not token or not endpoint:
-        raise QuestRefused(
-            "filetoken", Code.INVALID_PACKAGE_CORE, "bad answer: token or endpoint is empty"
-        )
+        raise _bad_answer("filetoken", "token or endpoint is empty")
     return FileToken(token, endpoint)
+
+
+def _bad_answer(method: str, text: str) -> QuestRefused:
+    return QuestRefused(method, Code.INVALID_PACKAGE_CORE, f"bad answer: {text}")
+
+
+def _is_file_mtype(mtype: object) -> bool:
+    """An IntEnum is fine; True and 40.0 are not, although a range holds them."""
+    return isinstance(mtype, int) and type(mtype) is not bool and mtype in FILE_MTYPES
 
 
 class Transfer:
     """The sending of one file. ``run`` is the flow; the fields say where it stands.
 
     ``mid`` is fixed from the start, ``stage`` is where it stands. When the flow is ended early,
-    ``given_up`` tells the true outcome.
+    ``given_up`` tells the true outcome. An outcome speaks of this sending alone: where the mid
+    was sent before, that earlier sending may have arrived whatever becomes of this one.
     """
 
     def __init__(
@@ -219,6 +231,7 @@ class Transfer:
         self._piece = piece
         self._size = 0
         self._deadline = 0.0
+        self._again: set[Retry] = set()  # what was tried once more already
         self._digest: str | None = None
         self._hash = md5(usedforsecurity=False)
 
@@ -238,35 +251,38 @@ class Transfer:
                 try:
                     return (yield from self._attempt(source))
                 except (QuestError, ConnectFailed) as exc:
+                    self._in_doubt = self._in_doubt or self._may_have_arrived(exc)
+                    self._handed_over = False
                     wait = self._wait_before_retry(exc, pause)
                     now: float = yield Now()
                     if wait is None or now + wait >= self._deadline:
                         raise
-                    self._in_doubt = self._in_doubt or self._may_have_arrived(exc)
-                    self._handed_over = False
                 yield Discard()
                 if wait:
                     pause *= 2
                     yield Pause(now + wait)
                 source = yield from self._reopen()
         except QuestRefused as exc:
-            if self._in_doubt or self._may_have_arrived(exc):
+            if self._in_doubt:
                 raise OutcomeUnknown(mid=self.mid, stage=self.stage.value, cause=exc) from exc
             raise FileRefused(mid=self.mid, stage=self.stage.value, cause=exc) from exc
-        except (QuestError, ConnectFailed, FileUnusable, LocalProtocolError, OSError) as exc:
+        except (RtmError, OSError) as exc:
             raise self.given_up(exc) from exc
 
     # --- private ---
 
     def _check(self) -> Flow[SourceOpened]:
         """Everything that can be known to be wrong before any I/O on the network."""
-        check_mid(self.mid)
+        if check_mid(self.mid) == 0:
+            raise LocalProtocolError("a mid of 0 means a new one: it is never sent")
         if self._kind not in _COMMANDS:
             raise LocalProtocolError(f"a file is sent to a user, group or room, not {self._kind}")
-        if type(self._mtype) is bool or self._mtype not in FILE_MTYPES:
+        if not _is_file_mtype(self._mtype):
             raise LocalProtocolError(f"a file's mtype is 40 to 50, got {self._mtype!r}")
         check_int64(self._kind.value, self._target)
         check_timeout(self._timeout)
+        if self._name is not None and not isinstance(self._name, str):
+            raise LocalProtocolError(f"a file's name is text, got {self._name!r}")
         now: float = yield Now()
         self._deadline = now + self._timeout
         source: SourceOpened = yield OpenSource()
@@ -293,12 +309,11 @@ class Transfer:
         command = _COMMANDS[kind]
         yield from self._tell(Stage.TOKEN)
         token = yield from _get_token({"cmd": command, kind.value: self._target}, self._deadline)
-        yield from self._tell(Stage.CONNECTING)
         try:
             address = sender.route.address(token.endpoint)
         except LocalProtocolError as exc:
-            text = f"the gate named a bad file gate: {exc}"
-            raise QuestRefused("filetoken", Code.INVALID_PACKAGE_CORE, text) from exc
+            raise _bad_answer("filetoken", f"the file gate's address: {exc}") from exc
+        yield from self._tell(Stage.CONNECTING)
         yield Dial(address, self._deadline)
         params: dict[str, object] = {
             "pid": sender.pid,
@@ -321,17 +336,18 @@ class Transfer:
             attrs = write_attrs(name, sign, self._custom)
             _, tail = envelope({}, "file", 0, {"attrs": attrs})
             self._handed_over = True
-            yield from self._tell(Stage.CONFIRMING, self._size)
             yield Hand(tail)
-        else:
-            self.stage = Stage.CONFIRMING  # the quest has ended early: hear why
+            yield from self._tell(Stage.CONFIRMING, self._size)
         try:
             answer: Params = yield Finish()
         except QuestRefused as exc:
             if exc.code == Code.DUPLICATE_MID and (self._repeat or self._in_doubt):
+                self._in_doubt = True  # for whoever gives up from here on: it has arrived
                 yield Discard()
                 return (yield from self._done(None, duplicate=True))
             raise
+        if not self._handed_over:
+            raise _bad_answer(command, "success before the whole file was handed over")
         yield Discard()
         mtime = answer.get("mtime")
         return (yield from self._done(mtime if type(mtime) is int else None, duplicate=False))
@@ -346,14 +362,19 @@ class Transfer:
                 raise FileUnusable(
                     f"{source.where} announced {self._size} bytes but ended after {sent}"
                 )
+            if len(piece) > self._size - sent:
+                raise self._too_long(source)
             self._hash.update(piece)
             if not (yield Hand(piece)):
                 return False
             sent += len(piece)
             yield from self._tell(Stage.UPLOADING, sent)
         if (yield Read(1)):
-            raise FileUnusable(f"{source.where} has more than the announced {self._size} bytes")
+            raise self._too_long(source)
         return True
+
+    def _too_long(self, source: SourceOpened) -> FileUnusable:
+        return FileUnusable(f"{source.where} has more than the announced {self._size} bytes")
 
     def _finish_digest(self, source: SourceOpened) -> str:
         digest = self._hash.hexdigest()
@@ -381,11 +402,12 @@ class Transfer:
             return None
         if self.stage is Stage.TOKEN and not isinstance(exc, QuestRefused):
             return None  # the main link is gone: there is nothing to get a token from
-        if not isinstance(exc, QuestRefused):
+        what = retry(exc.code) if isinstance(exc, QuestRefused) else Retry.NEW_CONNECTION
+        if what is Retry.NEW_CONNECTION:
             return 0.0 if self.attempts == 1 else pause
-        what = retry(exc.code)
         if what is Retry.AFTER_PAUSE:
             return pause
-        if what in (Retry.NEW_TOKEN, Retry.NEW_CONNECTION, Retry.UNKNOWN) and self.attempts == 1:
+        if what in (Retry.NEW_TOKEN, Retry.UNKNOWN) and what not in self._again:
+            self._again.add(what)
             return 0.0
         return None
