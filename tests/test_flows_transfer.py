@@ -283,9 +283,7 @@ def every_world(
         count += 1
         if sum(map(bool, path)) < most:
             for place in range(len(path), len(taken)):
-                todo += [
-                    [*taken[:place], pick] for pick in range(1, widths[place])
-                ]
+                todo += [[*taken[:place], pick] for pick in range(1, widths[place])]
     return count
 
 
@@ -487,9 +485,7 @@ def check_the_truth(
     asked = [step for step in world.steps if isinstance(step, Ask)]
     assert outcome.mid == MID
     assert len(asked) <= sending.attempts <= MAX_ATTEMPTS
-    deadlines = {
-        step.deadline for step in world.steps if isinstance(step, (Ask, Dial, Begin))
-    }
+    deadlines = {step.deadline for step in world.steps if isinstance(step, (Ask, Dial, Begin))}
     assert deadlines <= {START + SEND_TIMEOUT}
     assert world.now < START + SEND_TIMEOUT
     tokens: list[object] = []
@@ -532,9 +528,7 @@ def test_whoever_gives_up_at_any_step_is_told_the_truth(repeat: bool) -> None:
         outcome: object = None
         while True:
             try:
-                step = (
-                    flow.throw(outcome) if isinstance(outcome, Exception) else flow.send(outcome)
-                )
+                step = flow.throw(outcome) if isinstance(outcome, Exception) else flow.send(outcome)
             except (StopIteration, SendFailed):
                 return
             unknown = world.doubt or world.handed

@@ -377,9 +377,7 @@ class Client:
 class World:
     """The gate, its store, every pipe, every flow under way, and the clock."""
 
-    def __init__(
-        self, *, store: Store | None = None, scheme: str = "ws", **settings: Any
-    ) -> None:
+    def __init__(self, *, store: Store | None = None, scheme: str = "ws", **settings: Any) -> None:
         """*scheme*: what clients speak, ws or tcp. *settings* go to GateSettings."""
         self.now = START
         self.wall_offset = 0  # milliseconds that somebody has moved the wall clock by

@@ -4,13 +4,15 @@
     nested   {"rtm": {"sign": ..., "ext": ..., "filename": ...}, "custom": ...}      we write this
     flat     {"sign": ..., "ext": ..., "filename": ...}                              before 2022-08
 
-Sources: all SDKs; the flat shape from the 2018 documents and the Node server SDK.
+Of duplicate keys the last one counts, as for the peers' JSON readers. Sources: all SDKs; the flat
+shape from the 2018 documents and the Node server SDK.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import md5
@@ -18,15 +20,20 @@ from typing import Any, cast
 
 from .codes import Code
 from .errors import LocalProtocolError, PayloadError
+from .payload import INT64_MAX, INT64_MIN, load_json
 
 MAX_ATTRS = 2048  # bytes of encoded attrs (published limit, 2018)
 SIGN_SIZE = 32  # characters of a sign
 NO_SIGN = "0" * SIGN_SIZE  # stands for the sign until the file has been read
 
+_NOT_UNICODE = re.compile("[\ud800-\udfff]")
+_DECIMAL = re.compile("-?[0-9]{1,19}")
+
 
 def file_sign(digest: str, token: str) -> str:
     """The sign over a file whose md5 is *digest* (lower-case hex), for one *token*."""
-    return md5(f"{digest}:{token}".encode(), usedforsecurity=False).hexdigest()
+    data = f"{digest}:{token}".encode("utf-8", "surrogateescape")  # the bytes as they came
+    return md5(data, usedforsecurity=False).hexdigest()
 
 
 def sign_matches(sign: str, digest: str, token: str) -> bool:
@@ -35,7 +42,7 @@ def sign_matches(sign: str, digest: str, token: str) -> bool:
     Its case does not matter, and a sign over the upper-case digest counts too (the JavaScript SDK
     before 2022-08-18 made both). The comparison takes the same time whatever differs.
     """
-    given = sign.lower().encode("utf-8", "surrogateescape")
+    given = sign.lower().encode("utf-8", "surrogatepass")
     right = hmac.compare_digest(given, file_sign(digest, token).encode())
     old = hmac.compare_digest(given, file_sign(digest.upper(), token).encode())
     return right or old
@@ -53,7 +60,11 @@ class VoiceInfo:
 
 @dataclass(frozen=True, slots=True)
 class FileAttrs:
-    """What attrs say of a file. ``name`` and ``ext`` come from the peer: never a path as such."""
+    """What attrs say of a file.
+
+    ``name`` and ``ext`` have no path parts and no control characters, but they are the peer's
+    words: never use them as a path. ``raw`` is the whole object.
+    """
 
     sign: str | None = None
     ext: str | None = None
@@ -74,6 +85,30 @@ def clean_name(name: str) -> str:
 def extension(name: str) -> str:
     """What stands behind the last dot of *name*, or ``""``."""
     return name.rpartition(".")[2] if "." in name else ""
+
+
+def as_unicode(text: str) -> str:
+    """*text* with U+FFFD for everything in it that is no Unicode character."""
+    return _NOT_UNICODE.sub("\ufffd", text)
+
+
+def read_json(text: str) -> object:
+    """The JSON value in *text*, whose own texts are Unicode.
+
+    Raises PayloadError (10004) for NaN and Infinity too, and above the limits of a payload: 4,096
+    values, 32 levels.
+    """
+    value = load_json(as_unicode(text).encode(), dict)
+    if "\\u" in text:  # half a surrogate pair may have been written as an escape
+        value = cast(object, json.loads(as_unicode(json.dumps(value, ensure_ascii=False))))
+    return value
+
+
+def number(value: object) -> int | None:
+    """An int64, also from decimal text (the Unreal SDK writes numbers as text); else None."""
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        value = int(value)
+    return value if type(value) is int and INT64_MIN <= value <= INT64_MAX else None
 
 
 def write_attrs(name: str, sign: str, custom: object = None) -> str:
@@ -102,20 +137,23 @@ def parse_attrs(text: str) -> FileAttrs:
     Raises PayloadError (200004) when it is not a JSON object.
     """
     try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError) as exc:
+        value = read_json(text)
+    except PayloadError as exc:
         raise PayloadError(f"attrs are not JSON: {exc}", Code.ATTRS_LACK_SIGN_OR_EXT) from exc
-    if not isinstance(whole, dict):
+    if not isinstance(value, dict):
         raise PayloadError(
-            f"attrs must be a JSON object, got {type(whole).__name__}", Code.ATTRS_LACK_SIGN_OR_EXT
+            f"attrs must be a JSON object, got {type(value).__name__}", Code.ATTRS_LACK_SIGN_OR_EXT
         )
+    whole = cast("dict[str, Any]", value)
     rtm = whole.get("rtm")
     inner = cast("dict[str, Any]", rtm) if isinstance(rtm, dict) else whole
     ext = _text(inner.get("ext"))
+    if ext is None:
+        ext = _text(inner.get("fileExtension"))
     name = _text(inner.get("filename"))
     return FileAttrs(
         sign=_text(inner.get("sign")),
-        ext=ext if ext is not None else _text(inner.get("fileExtension")),
+        ext=None if ext is None else clean_name(ext),
         name=None if name is None else clean_name(name),
         custom=whole.get("custom"),
         voice=_voice(inner),
@@ -128,28 +166,19 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _number(value: object) -> int | None:
-    """An integer, also from decimal text (the Unreal SDK writes numbers as text)."""
-    if type(value) is int:
-        return value
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
-        return int(value)
-    return None
-
-
 def _voice(inner: Mapping[str, object]) -> VoiceInfo | None:
     if inner.get("type") != "audiomsg":
         return None
     return VoiceInfo(
         codec=_text(inner.get("codec")),
         lang=_text(inner.get("lang")),
-        duration=_number(inner.get("duration")),
-        srate=_number(inner.get("srate")),
+        duration=number(inner.get("duration")),
+        srate=number(inner.get("srate")),
     )
 
 
 def _uids(value: object) -> frozenset[int]:
     if not isinstance(value, list):
         return frozenset()
-    numbers = (_number(item) for item in cast("list[object]", value))
-    return frozenset(number for number in numbers if number is not None)
+    uids = (number(item) for item in cast("list[object]", value))
+    return frozenset(uid for uid in uids if uid is not None)

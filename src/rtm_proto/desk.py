@@ -125,9 +125,6 @@ class Inbox:
         self._lost = 0
         self._ends: list[ClientEvent] = []  # what came beyond the limit: one of a kind
 
-    def __len__(self) -> int:
-        return len(self._events) + (self._lost > 0) + len(self._ends)
-
     def put(self, event: ClientEvent) -> None:
         """Let *event* wait for its reader; beyond the limit it is counted as lost."""
         if len(self._events) < self._limit:
@@ -255,10 +252,10 @@ class Desk:
 
     def _oneway(self, event: OnewayReceived, now: float) -> None:
         try:
-            known = self._receive(event.method, event.params, now)
+            taken = self._receive(event.method, event.params, now) or self._inbox is not None
         except PayloadError:
-            known = False  # nobody waits for an answer to it
-        if not known:
+            taken = False  # nobody waits to hear of it
+        if not taken:
             self.dropped += 1
 
     def _receive(self, method: str, params: Params, now: float) -> bool:

@@ -6,18 +6,29 @@
     pushbroadcastmsg  kind broadcast   from,      mid, mtype, msg, attrs, mtime
 
 mtype 40..50 is a file: msg is JSON text ``{"url", "size", "surl"}``, or a bare URL. Parsing never
-loses a URL for a defect elsewhere. Sources: the JavaScript SDK 2.7.6 and all other client SDKs.
+loses a URL for a defect elsewhere. Bytes that are not UTF-8 stay readable in ``msg`` and ``attrs``
+(as surrogate escapes, see ``payload``); what is made of them has U+FFFD in their place. Sources:
+the JavaScript SDK 2.7.6 and all other client SDKs.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Any, cast
+from urllib.parse import unquote
 
-from .attrs import FileAttrs, VoiceInfo, clean_name, extension, parse_attrs
+from .attrs import (
+    FileAttrs,
+    VoiceInfo,
+    as_unicode,
+    clean_name,
+    extension,
+    number,
+    parse_attrs,
+    read_json,
+)
 from .errors import PayloadError
 from .events import CloseReason
 from .payload import Params, int_of
@@ -164,7 +175,7 @@ def parse_push(
         return MessageReceived(kind, sender, target, mid, mtype, mtime, message, attrs_text), attrs
     text = _shown(msg)
     url, size, surl = _file_message(text)
-    name = attrs.name or clean_name((url or "").partition("?")[0]) or None
+    name = attrs.name or _name_in(url or "") or None
     event = FileReceived(
         kind=kind,
         sender=sender,
@@ -188,22 +199,26 @@ def parse_push(
 def _file_message(text: str) -> tuple[str | None, int | None, str | None]:
     """url, size and surl of a file message."""
     if text.startswith(("http://", "https://")):
-        return text, None, None
+        return as_unicode(text), None, None
     try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError):
+        value = read_json(text)
+    except PayloadError:
         return None, None, None
-    if not isinstance(whole, dict):
+    if not isinstance(value, dict):
         return None, None, None
-    parts = cast("dict[str, Any]", whole)
-    url, size, surl = parts.get("url"), parts.get("size"), parts.get("surl")
-    if isinstance(size, str) and size.isascii() and size.isdigit() and len(size) < 20:
-        size = int(size)
+    parts = cast("dict[str, Any]", value)
+    url, size, surl = parts.get("url"), number(parts.get("size")), parts.get("surl")
     return (
         url if isinstance(url, str) else None,
-        size if type(size) is int and size >= 0 else None,
+        size if size is not None and size >= 0 else None,
         surl if isinstance(surl, str) else None,
     )
+
+
+def _name_in(url: str) -> str:
+    """The last part of the path in *url*; may be empty."""
+    place = url.partition("#")[0].partition("?")[0].partition("://")[2]
+    return clean_name(unquote(place.partition("/")[2], errors="replace"))
 
 
 def _lenient_attrs(text: str) -> FileAttrs:

@@ -14,8 +14,9 @@ try:
     import h11
     from wsproto.frame_protocol import CloseReason as CloseCode
 except ModuleNotFoundError as exc:
+    missing = str(exc.name).partition(".")[0]
     raise ImportError(
-        f"rtm_proto.websocket needs {exc.name}: pip install 'rtm-proto[websocket]'", name=exc.name
+        f"rtm_proto.websocket needs {missing}: pip install 'rtm-proto[websocket]'", name=missing
     ) from exc
 
 from .errors import FramingError, LocalProtocolError

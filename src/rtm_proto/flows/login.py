@@ -33,7 +33,9 @@ class Login:
     def __post_init__(self) -> None:
         for name, value in (("pid", self.pid), ("uid", self.uid)):
             if type(value) is not int or not 0 < value <= INT64_MAX:
-                raise LocalProtocolError(f"{name} is an integer from 1 to {INT64_MAX}, got {value!r}")
+                raise LocalProtocolError(
+                    f"{name} is an integer from 1 to {INT64_MAX}, got {value!r}"
+                )
         if not isinstance(self.token, str) or not self.token:
             raise LocalProtocolError("the login token is text that is not empty")
         if not self.timeout > 0:

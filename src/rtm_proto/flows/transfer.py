@@ -288,9 +288,7 @@ class Transfer:
         source: SourceOpened = yield OpenSource()
         limit = self._sender.max_file
         if source.size > limit:
-            raise FileUnusable(
-                f"{source.where} has {source.size} bytes, over the limit of {limit}"
-            )
+            raise FileUnusable(f"{source.where} has {source.size} bytes, over the limit of {limit}")
         self._size = source.size
         write_attrs(self._name or source.name, NO_SIGN, self._custom)
         return source
