@@ -189,8 +189,7 @@ class Run(Generic[Result]):
         if self.done:
             return False
         before = len(self.steps)
-        next(self._work, None)
-        return self.done or len(self.steps) > before
+        return next(self._work, self) is self or len(self.steps) > before
 
     def give_up(self) -> None:
         """The caller leaves: the flow is closed where it stands."""
@@ -212,7 +211,7 @@ class Run(Generic[Result]):
         held: list[tuple[Pipe, Ticket | None]] = []
         try:
             while True:
-                step = flow.send(outcome) if error is None else flow.throw(error)
+                step = flow.throw(error) if error else flow.send(outcome)
                 self.steps.append(step)
                 outcome = error = None
                 try:
@@ -250,16 +249,14 @@ class Run(Generic[Result]):
                 ticket = pipe.desk.begin(method, head, psize, deadline=deadline)
                 held[0] = (pipe, ticket)
             case Hand(piece):
-                pipe, begun = held[0]
-                assert begun is not None
+                pipe, begun = held[0][0], _begun(held[0][1])
                 if not pipe.desk.hand(begun, piece):
                     return False
                 pipe.taken = False
                 yield from self._wait(lambda: pipe.taken or begun.done)
                 return not begun.done
             case Finish():
-                pipe, begun = held[0]
-                assert begun is not None
+                pipe, begun = held[0][0], _begun(held[0][1])
                 return (yield from self._answer(pipe.desk, begun))
             case Discard():
                 self._drop(held)
@@ -314,6 +311,11 @@ class Run(Generic[Result]):
                 connection.abort(CloseReason(CloseKind.LOCAL))
             pipe.desk.collect(now=self._world.now)
         held.clear()
+
+
+def _begun(ticket: Ticket | None) -> Ticket:
+    assert ticket is not None, "a piece before Begin"
+    return ticket
 
 
 class Client:

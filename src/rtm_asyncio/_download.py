@@ -99,6 +99,10 @@ async def _drive(
                 done: Downloaded = stop.value
                 return done
             outcome = error = None
+            if isinstance(step, TellDownload):
+                if progress is not None:
+                    progress(step.progress)  # what it raises is the caller's, not the flow's
+                continue
             try:
                 match step:
                     case Now():
@@ -119,9 +123,6 @@ async def _drive(
                         sink.open(name)
                     case Write(data):
                         sink.write(data)
-                    case TellDownload(told):
-                        if progress is not None:
-                            progress(told)
             except (RtmError, OSError) as exc:
                 error = exc
     finally:

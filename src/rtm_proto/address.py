@@ -5,12 +5,16 @@
     tcp://HOST:PORT          raw FPNN, 13321
     tcps://HOST:PORT         the same in TLS, 13322
 
+A host is a name of letters, digits, ``-``, ``_`` and dots (others are written as IDNA), an IPv4
+address, or an IPv6 address in brackets.
+
 The file gate is either the ``endpoint`` of a filetoken answer (direct: the raw TCP SDKs) or the
 proxy ``fileproxy-HOST`` on 13461, with TLS 13462 (proxied: the JavaScript and Unity-WS SDKs).
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -19,6 +23,12 @@ from .errors import LocalProtocolError
 
 WEBSOCKET_PATH = "/service/websocket"
 _PORTS = {"ws": 13321, "wss": 13322, "tcp": 13321, "tcps": 13322}
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"  # RFC 1035, and underscores
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
+_PORT = re.compile("[0-9]{1,5}")
+_IPV6 = re.compile("[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~-]+)?")
+_BRACKETED = re.compile("\\[[^]]*](?::[0-9]*)?")
+_USER = re.compile("(?<=//).*@", re.DOTALL)
 _PROXY_PORTS = {"ws": 13461, "wss": 13462, "tcp": 13461, "tcps": 13462}
 
 
@@ -58,38 +68,43 @@ def parse_url(url: str) -> Address:
     above.
     """
     expected = "expected ws://, wss://, tcp:// or tcps:// and HOST[:PORT]"
-    if not isinstance(url, str) or any(c.isspace() or not c.isprintable() for c in url):
+    if not isinstance(url, str):
         raise LocalProtocolError(f"{expected}, got {url!r}")
+    shown = repr(_USER.sub("***@", url))  # a password is nobody's business
+    if any(c.isspace() or not c.isprintable() for c in url):
+        raise LocalProtocolError(f"{expected}, got {shown}")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as exc:
-        raise LocalProtocolError(f"{expected}, got {url!r}: {exc}") from exc
-    if parts.scheme not in _PORTS or not parts.hostname or port == 0:
-        raise LocalProtocolError(f"{expected}, got {url!r}")
+        raise LocalProtocolError(f"{expected}, got {shown}") from exc
+    if parts.scheme not in _PORTS or port == 0:
+        raise LocalProtocolError(f"{expected}, got {shown}")
     if parts.username is not None or parts.fragment:
-        raise LocalProtocolError(f"{expected} without user or fragment, got {url!r}")
-    path = parts.path + (f"?{parts.query}" if parts.query else "")
+        raise LocalProtocolError(f"{expected} without user or fragment, got {shown}")
+    host = _host(parts.hostname or "", bracketed=bool(_BRACKETED.fullmatch(parts.netloc)))
+    if host is None:
+        raise LocalProtocolError(f"{expected}, got {shown} whose host is none")
+    query = f"?{parts.query}" if parts.query else ""
     websocket = parts.scheme in ("ws", "wss")
-    if not websocket and path not in ("", "/"):
-        raise LocalProtocolError(f"a {parts.scheme}:// URL has no path, got {url!r}")
-    return Address(
-        parts.scheme,
-        parts.hostname,
-        port or _PORTS[parts.scheme],
-        path if websocket and path not in ("", "/") else WEBSOCKET_PATH,
-    )
+    path = parts.path if parts.path != "/" else ""
+    if not websocket and path + query:
+        raise LocalProtocolError(f"a {parts.scheme}:// URL has no path, got {shown}")
+    path = (path or WEBSOCKET_PATH) + query
+    if not path.isascii():
+        raise LocalProtocolError(f"a path is ASCII, anything else percent-encoded, got {shown}")
+    return Address(parts.scheme, host, port or _PORTS[parts.scheme], path)
 
 
 def parse_endpoint(endpoint: str) -> tuple[str, int]:
     """Host and port in ``host:port`` or ``[v6]:port``; LocalProtocolError for anything else."""
-    host, colon, port = endpoint.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    good = port.isascii() and port.isdigit() and 0 < int(port[:6]) < 0x10000
-    if not colon or not host or not good or any(c in host for c in "/[]@? "):
+    name, _, digits = endpoint.rpartition(":")
+    bracketed = name.startswith("[") and name.endswith("]")
+    host = _host(name[1:-1] if bracketed else name, bracketed=bracketed)
+    port = int(digits) if _PORT.fullmatch(digits) else 0
+    if host is None or not 0 < port < 0x10000:
         raise LocalProtocolError(f"an endpoint is host:port or [v6]:port, got {endpoint!r}")
-    return host, int(port)
+    return host, port
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +138,8 @@ def file_route(main: Address, route: str) -> FileRoute:
     the main link's transport (TLS stays TLS). ``proxied``: through ``fileproxy-HOST``. Anything
     else is a URL to use. Raises LocalProtocolError where that cannot work.
     """
-    named = not _is_ip(main.host) and main.host != "localhost"
+    proxy = _host(f"fileproxy-{main.host}", bracketed=False)  # a very long name has none
+    named = not _is_ip(main.host) and main.host != "localhost" and proxy is not None
     if route == "auto":
         return FileRoute(main, proxied=main.websocket and named)
     if route == "direct":
@@ -140,6 +156,18 @@ def file_route(main: Address, route: str) -> FileRoute:
         raise LocalProtocolError(
             f"file_route is 'auto', 'direct', 'proxied' or a URL: {exc}"
         ) from exc
+
+
+def _host(text: str, *, bracketed: bool) -> str | None:
+    """*text* as the resolver takes it, or None: it raises more than OSError for what is no host."""
+    if bracketed:
+        return text if ":" in text and _IPV6.fullmatch(text) and _is_ip(text) else None
+    if not text.isascii():
+        try:
+            text = text.encode("idna").decode()
+        except UnicodeError:
+            return None
+    return text if _HOST_NAME.fullmatch(text) else None
 
 
 def _is_ip(host: str) -> bool:

@@ -72,7 +72,7 @@ class FileAttrs:
     custom: object = None
     voice: VoiceInfo | None = None
     excluded_uids: frozenset[int] = frozenset()
-    raw: Mapping[str, object] = field(default_factory=dict)
+    raw: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 def clean_name(name: str) -> str:

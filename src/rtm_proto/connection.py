@@ -172,7 +172,7 @@ class Connection:
     def begin_quest(
         self, method: str, head: bytes, psize: int, *, deadline: float | None
     ) -> QuestId:
-        """Ask with a payload of *psize* bytes that begins with *head*; ``send_piece`` brings the rest.
+        """Ask with a payload of *psize* bytes: *head*, and the rest by ``send_piece``.
 
         Other packages wait until it is whole. Raises as ``send_quest``, and LocalProtocolError
         before the link is open or while another quest is sent in pieces.
@@ -182,9 +182,7 @@ class Connection:
         if self.state is not State.OPEN or self._streamed is not None:
             raise LocalProtocolError("a quest in pieces needs an open link with none under way")
         if len(head) > psize:
-            raise LocalProtocolError(
-                f"a payload of {psize} bytes cannot begin with {len(head)}"
-            )
+            raise LocalProtocolError(f"a payload of {psize} bytes cannot begin with {len(head)}")
         quest_id, package_head = self._session.quest_head(method, psize)
         if deadline is not None:
             self._deadlines.set(quest_id, deadline)
@@ -243,7 +241,7 @@ class Connection:
         self._close_when_idle()
 
     def close(self, *, now: float, reason: CloseReason | None = None) -> None:
-        """Close once the answers owed on either side are in and out, at most CLOSE_TIMEOUT from now.
+        """Close once the answers owed on either side are in and out; at most CLOSE_TIMEOUT later.
 
         At once, and abruptly, while the link is not open or a body is half sent.
         """
@@ -303,18 +301,18 @@ class Connection:
     def handle_timeout(self, *, now: float) -> None:
         """Time has passed. Early, late or idle: harmless."""
         for key in self._deadlines.due(now):
-            if key == _OPEN:
-                text = f"the handshake took longer than {self._open_timeout:g} s"
-                self._finish(CloseReason(CloseKind.HANDSHAKE, text), abrupt=True)
-            elif key == _CLOSE:
-                self._finish(self._close_reason)
-            elif key == _ALIVE:
-                self._check_alive(now)
-            elif isinstance(key, int):
+            if isinstance(key, int):
                 self._session.expire(key)
                 if key == self._streamed:
                     text = "the deadline passed inside a body"
                     self._finish(CloseReason(CloseKind.LOCAL, text))
+            elif key == _OPEN:
+                text = f"the handshake took longer than {self._open_timeout:g} s"
+                self._finish(CloseReason(CloseKind.HANDSHAKE, text), abrupt=True)
+            elif key == _CLOSE:
+                self._finish(self._close_reason)
+            else:
+                self._check_alive(now)
             if self.state is State.CLOSED:
                 return
         self._close_when_idle()

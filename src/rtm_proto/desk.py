@@ -246,9 +246,7 @@ class Desk:
             if known:
                 connection.answer(quest_id, {})
             else:
-                connection.refuse(
-                    quest_id, Code.UNKNOWN_METHOD, f"unknown method: {event.method}"
-                )
+                connection.refuse(quest_id, Code.UNKNOWN_METHOD, f"unknown method: {event.method}")
 
     def _oneway(self, event: OnewayReceived, now: float) -> None:
         try:

@@ -30,25 +30,22 @@ class Source:
         self._owned = False
 
     def open(self) -> SourceOpened:
-        """Open it again. Raises OSError, or FileUnusable for what is no regular file."""
+        """Open it again. Raises OSError, or FileUnusable for what cannot be sent."""
         self.close()
         file = self._file
         if isinstance(file, (bytes, bytearray, memoryview)):
-            self._stream, self._owned = io.BytesIO(file), True
+            self._stream, self._owned = io.BytesIO(bytes(file)), True
             return SourceOpened(len(self._stream.getbuffer()), "", "the given bytes")
         if isinstance(file, (str, os.PathLike)):
-            path = os.fspath(file)
-            if not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO would wait for its writer
-                raise FileUnusable(f"{path} is not a regular file")
-            self._stream, self._owned = open(path, "rb", buffering=0), True
-            size = os.fstat(self._stream.fileno()).st_size
-            return SourceOpened(size, Path(path).name, path)
+            return self._open_path(os.fsdecode(file))
+        if isinstance(file, io.TextIOBase):
+            raise FileUnusable(f"a file gives bytes, this one text: open it in 'rb', got {file!r}")
         try:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
-        except (AttributeError, io.UnsupportedOperation) as exc:
+        except (AttributeError, ValueError) as exc:  # and io.UnsupportedOperation, which is one
             raise FileUnusable(
-                f"a file is a path, bytes or a binary file that can seek, got {file!r}"
+                f"a file is a path, bytes or a binary file that can seek, got {file!r}: {exc}"
             ) from exc
         self._stream, self._owned = file, False
         name = getattr(file, "name", "")
@@ -56,10 +53,13 @@ class Source:
         return SourceOpened(size, Path(name).name, name or "the given file")
 
     def read(self, size: int) -> bytes:
-        """At most *size* bytes; none at the end. Raises OSError."""
+        """At most *size* bytes; none at the end. Raises OSError, FileUnusable."""
         if self._stream is None:
             raise FileUnusable("the file is not open")
-        data = self._stream.read(size)
+        try:
+            data = self._stream.read(size)
+        except ValueError as exc:  # it was closed meanwhile
+            raise FileUnusable(f"the file cannot be read: {exc}") from exc
         if not isinstance(data, bytes):
             raise FileUnusable(f"a file gives bytes, got {type(data).__name__}: open it in 'rb'")
         return data
@@ -69,6 +69,19 @@ class Source:
         if self._stream is not None and self._owned:
             self._stream.close()
         self._stream = None
+
+    # --- private ---
+
+    def _open_path(self, path: str) -> SourceOpened:
+        try:
+            mode = os.stat(path).st_mode
+        except ValueError as exc:  # a path with a null character
+            raise FileUnusable(f"{path!r} is no path: {exc}") from exc
+        if not stat.S_ISREG(mode):  # a FIFO would wait for its writer
+            raise FileUnusable(f"{path} is not a regular file")
+        self._stream, self._owned = open(path, "rb", buffering=0), True
+        size = os.fstat(self._stream.fileno()).st_size
+        return SourceOpened(size, Path(path).name, path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,9 +70,7 @@ class MidFilter:
         seen[key] = now
         if last is not None:
             return now - last <= self._window
-        while seen and (
-            len(seen) > self._bound or now - next(iter(seen.values())) > self._window
-        ):
+        while seen and (len(seen) > self._bound or now - next(iter(seen.values())) > self._window):
             seen.popitem(last=False)
         return False
 

@@ -13,6 +13,7 @@ the JavaScript SDK 2.7.6 and all other client SDKs.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
@@ -44,6 +45,7 @@ class FileType(IntEnum):
 
 
 FILE_MTYPES = range(40, 51)
+MAX_LOOSE = 65_536  # characters of a message that is read although it is no proper JSON
 
 
 class Conversation(Enum):
@@ -200,10 +202,7 @@ def _file_message(text: str) -> tuple[str | None, int | None, str | None]:
     """url, size and surl of a file message."""
     if text.startswith(("http://", "https://")):
         return as_unicode(text), None, None
-    try:
-        value = read_json(text)
-    except PayloadError:
-        return None, None, None
+    value = _loosely_read(text)
     if not isinstance(value, dict):
         return None, None, None
     parts = cast("dict[str, Any]", value)
@@ -213,6 +212,20 @@ def _file_message(text: str) -> tuple[str | None, int | None, str | None]:
         size if size is not None and size >= 0 else None,
         surl if isinstance(surl, str) else None,
     )
+
+
+def _loosely_read(text: str) -> object:
+    """The JSON value in *text*, or None; a NaN or very many values do not cost the URL."""
+    try:
+        return read_json(text)
+    except PayloadError:
+        if len(text) > MAX_LOOSE:
+            return None
+    try:
+        value = json.loads(as_unicode(text), parse_constant=lambda name: None)
+        return cast(object, json.loads(as_unicode(json.dumps(value, ensure_ascii=False))))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _name_in(url: str) -> str:

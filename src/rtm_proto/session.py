@@ -59,11 +59,12 @@ class Session:
         *,
         max_in_hand: int = MAX_IN_HAND,
         max_package: int = MAX_PACKAGE,
+        max_seq: int = MAX_SEQ,
         wall_ms: Callable[[], int] | None = None,
     ) -> None:
         """*max_in_hand*: quests of the peer that may wait for our answer. *max_package*: bytes of
-        the largest package that may be sent. *wall_ms*: milliseconds that ``*ping`` is answered
-        with.
+        the largest package that may be sent. *max_seq*: the number after which it begins at 1
+        again. *wall_ms*: milliseconds that ``*ping`` is answered with.
         """
         self.events: list[Event] = []
         self.bad_packages = 0
@@ -72,6 +73,7 @@ class Session:
         self.stop_code: int | None = None
         self._max_in_hand = max_in_hand
         self._max_package = max_package
+        self._max_seq = max_seq
         self._wall_ms = wall_ms
         self._packages: dict[int, bytes] = {}  # in order; a quest's by its id, others below 1
         self._nameless = 0
@@ -252,7 +254,7 @@ class Session:
         """The next number that nothing waits for, and that no late answer may come to."""
         seq = self._seq
         while True:
-            seq = seq + 1 if seq < MAX_SEQ else 1
+            seq = seq + 1 if seq < self._max_seq else 1
             if seq not in self._pending and seq not in self._abandoned:
                 return seq
 
@@ -350,7 +352,7 @@ def _payload(package: Package, flag: int) -> dict[str, object]:
     return decode(package.payload)
 
 
-def _refusal(seq: int, version: int, flag: int, code: int, text: str) -> bytes:
+def _refusal(seq: int, version: int, flag: int, code: object, text: object) -> bytes:
     if not isinstance(code, int) or not isinstance(text, str):
         raise LocalProtocolError(f"an error has an int and a text, got {code!r} and {text!r}")
     params: Params = {"code": int(code), "ex": text}

@@ -269,7 +269,7 @@ class Client:
     async def _open(self) -> Welcome:
         deadline = trio.current_time() + self._login.timeout
         self._desk, self._wire = await self._link(self._main, deadline, self._inbox)
-        return await self._drive(log_in(self._login))
+        return await self._drive(log_in(self._login, deadline=deadline))
 
     async def _leave(self) -> None:
         """Say ``bye`` if anybody hears it, and close."""
@@ -328,6 +328,11 @@ class Client:
                     result: Result = stop.value
                     return result
                 outcome = error = None
+                if isinstance(step, Tell):
+                    if progress is not None:
+                        progress(step.progress)  # what it raises is the caller's, not the flow's
+                    await trio.lowlevel.checkpoint()
+                    continue
                 try:
                     match step:
                         case Now():
@@ -358,10 +363,6 @@ class Client:
                             outcome = None if source is None else source.open()
                         case Read(size):
                             outcome = b"" if source is None else source.read(size)
-                        case Tell(told):
-                            if progress is not None:
-                                progress(told)
-                            await trio.lowlevel.checkpoint()
                 except (RtmError, OSError) as exc:
                     error = exc
         finally:

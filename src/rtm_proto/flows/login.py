@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from ..codes import Code
 from ..errors import LocalProtocolError, LoginFailed, QuestError, QuestRefused
@@ -21,12 +22,15 @@ VERSION_TEXT = "rtm-proto-0.1.0"  # the gate expects <name>-<version>
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who logs in. ``attrs`` is a map of text to text that the gate keeps for the login."""
+    """Who logs in. ``attrs`` is a map of text to text that the gate keeps for the login.
+
+    Raises LocalProtocolError for what no gate can take. ``timeout`` is in seconds.
+    """
 
     pid: int
     uid: int
     token: str = field(repr=False)
-    attrs: Mapping[str, str] = field(default_factory=dict)
+    attrs: Mapping[str, str] = field(default_factory=dict[str, str])
     lang: str | None = None
     timeout: float = LOGIN_TIMEOUT
 
@@ -36,9 +40,13 @@ class Login:
                 raise LocalProtocolError(
                     f"{name} is an integer from 1 to {INT64_MAX}, got {value!r}"
                 )
-        if not isinstance(self.token, str) or not self.token:
+        if not _is_text(self.token) or not self.token:
             raise LocalProtocolError("the login token is text that is not empty")
-        if not self.timeout > 0:
+        if self.lang is not None and not _is_text(self.lang):
+            raise LocalProtocolError(f"lang is text, got {self.lang!r}")
+        if not _is_text_map(self.attrs):
+            raise LocalProtocolError(f"login attrs are a map of text to text, got {self.attrs!r}")
+        if type(self.timeout) not in (int, float) or not 0 < self.timeout < float("inf"):
             raise LocalProtocolError(f"a timeout is seconds above 0, got {self.timeout!r}")
 
 
@@ -49,9 +57,14 @@ class Welcome:
     gate: str | None
 
 
-def log_in(login: Login) -> Flow[Welcome]:
-    """Log in. Raises LoginFailed: with the gate's code, or with None for ``ok: false``."""
+def log_in(login: Login, *, deadline: float | None = None) -> Flow[Welcome]:
+    """Log in until *deadline*, or within the timeout of *login* from now on.
+
+    Raises LoginFailed: with the gate's code, or with None for ``ok: false``.
+    """
     now: float = yield Now()
+    if deadline is None:
+        deadline = now + login.timeout
     params: dict[str, object] = {
         "pid": login.pid,
         "uid": login.uid,
@@ -63,7 +76,7 @@ def log_in(login: Login) -> Flow[Welcome]:
     if login.lang is not None:
         params["lang"] = login.lang
     try:
-        answer: Params = yield Ask("auth", params, now + login.timeout)
+        answer: Params = yield Ask("auth", params, deadline)
     except QuestRefused as exc:
         if exc.code == Code.ALREADY_LOGGED_IN:
             return Welcome(None)
@@ -78,3 +91,15 @@ def log_in(login: Login) -> Flow[Welcome]:
         )
     gate = answer.get("gate")
     return Welcome(gate if isinstance(gate, str) and gate else None)
+
+
+def _is_text(value: object) -> bool:
+    """Text that UTF-8 can carry; the token's own value must not come up in an error."""
+    return isinstance(value, str) and all(not "\ud800" <= c <= "\udfff" for c in value)
+
+
+def _is_text_map(value: object) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    entries = cast("Mapping[object, object]", value)
+    return all(_is_text(key) and _is_text(entries[key]) for key in entries)

@@ -140,7 +140,7 @@ def token_params(
     uploadfile and broadcastfile.
     """
     needed = {**_COMMAND_TARGETS, "sendfiles": "tos", "uploadfile": "", "broadcastfile": ""}
-    if not isinstance(cmd, str) or cmd not in needed:
+    if cmd not in list(needed):
         raise LocalProtocolError(f"cmd is one of {', '.join(needed)}, got {cmd!r}")
     targets = {"to": to, "gid": gid, "rid": rid, "tos": tos}
     given = [name for name, value in targets.items() if value is not None]
@@ -150,7 +150,7 @@ def token_params(
         )
     params: dict[str, object] = {"cmd": cmd}
     if tos is not None:
-        if not isinstance(tos, list) or not tos:
+        if type(tos) is not list or not tos:
             raise LocalProtocolError(f"tos is a list of uids that is not empty, got {tos!r}")
         params["tos"] = [check_int64("tos", uid) for uid in tos]
     for name, value in (("to", to), ("gid", gid), ("rid", rid)):
@@ -169,11 +169,8 @@ def _get_token(params: Params, deadline: float) -> Flow[FileToken]:
     answer: Params = yield Ask("filetoken", params, deadline)
     try:
         token, endpoint = text_of(answer, "token"), text_of(answer, "endpoint")
-        (token + endpoint).encode()
     except PayloadError as exc:
         raise _bad_answer("filetoken", str(exc)) from exc
-    except UnicodeEncodeError:  # it quotes the token: not to be chained
-        raise _bad_answer("filetoken", "token or endpoint is not UTF-8") from None
     if not token or not endpoint:
         raise _bad_answer("filetoken", "token or endpoint is empty")
     return FileToken(token, endpoint)
@@ -181,6 +178,11 @@ def _get_token(params: Params, deadline: float) -> Flow[FileToken]:
 
 def _bad_answer(method: str, text: str) -> QuestRefused:
     return QuestRefused(method, Code.INVALID_PACKAGE_CORE, f"bad answer: {text}")
+
+
+def _check_name(name: object) -> None:
+    if name is not None and not isinstance(name, str):
+        raise LocalProtocolError(f"a file's name is text, got {name!r}")
 
 
 def _is_file_mtype(mtype: object) -> bool:
@@ -281,8 +283,7 @@ class Transfer:
             raise LocalProtocolError(f"a file's mtype is 40 to 50, got {self._mtype!r}")
         check_int64(self._kind.value, self._target)
         check_timeout(self._timeout)
-        if self._name is not None and not isinstance(self._name, str):
-            raise LocalProtocolError(f"a file's name is text, got {self._name!r}")
+        _check_name(self._name)
         now: float = yield Now()
         self._deadline = now + self._timeout
         source: SourceOpened = yield OpenSource()

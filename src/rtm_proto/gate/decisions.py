@@ -74,7 +74,7 @@ class Answer:
 
     visitor: Visitor
     quest_id: QuestId
-    params: Params
+    params: Params = field(repr=False)  # a file token may be in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,16 @@ class Part:
 
 
 Action = Answer | Refuse | Push | Part
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How much the decisions hold right now: logins, entered rooms, tokens, effects under way."""
+
+    logins: int
+    rooms: int
+    tokens: int
+    effects: int
 
 
 class _Refusal(Exception):
@@ -171,9 +181,14 @@ class Decisions:
             "addgroupmembers": self._addgroupmembers,
             "delgroupmembers": self._delgroupmembers,
         }
-        for message in messages or []:
-            self._mtime = max(self._mtime, message.mtime)
-            self._mids.seen(_mid_key(message), now=0.0)
+        self._kept = sorted(messages or [], key=lambda message: message.mtime)
+        if self._kept:
+            self._mtime = self._kept[-1].mtime
+
+    def held(self) -> Held:
+        """How much is held, for figures and for tests: it goes back to nothing."""
+        rooms = sum(map(len, self._rooms.values()))
+        return Held(len(self._logins), rooms, len(self._tokens), len(self._waiting))
 
     # --- what happened ---
 
@@ -181,6 +196,8 @@ class Decisions:
         self, visitor: Visitor, quest_id: QuestId, method: str, params: Params, *, now: float
     ) -> None:
         """A visitor asks; an answer or a refusal follows, now or when an effect is carried out."""
+        if self._kept:
+            self._recall(now)
         decide = self._methods.get(method)
         if decide is None:
             text = f"unknown method: {method}"
@@ -196,20 +213,23 @@ class Decisions:
             if answer is not None:
                 self.actions.append(Answer(visitor, quest_id, answer))
                 if method == "bye":
+                    self.left(visitor)
                     self.actions.append(Part(visitor, CloseReason(CloseKind.LOCAL, "bye")))
 
     def left(self, visitor: Visitor) -> None:
-        """A visitor's connection is gone."""
+        """A visitor's connection is gone, or is about to be: the login and its rooms end."""
         if visitor.uid is not None and self._logins.get(visitor.uid) is visitor:
             del self._logins[visitor.uid]
+        visitor.uid = None
         for rid in list(visitor.rooms):
             self._leave(visitor, rid)
 
     def kick(self, uid: int) -> bool:
         """End the login of *uid*; whether there was one."""
-        visitor = self._logins.pop(uid, None)
+        visitor = self._logins.get(uid)
         if visitor is None:
             return False
+        self.left(visitor)
         self.actions.append(Push(visitor, "kickout", {}, oneway=True))
         self.actions.append(Part(visitor, CloseReason(CloseKind.KICKOUT)))
         return True
@@ -361,6 +381,15 @@ class Decisions:
 
     # --- private ---
 
+    def _recall(self, now: float) -> None:
+        """Know the mids of what was kept before this gate began, each for what is left of it."""
+        wall = self._wall_ms()
+        for message in self._kept:
+            age = max(0, wall - message.mtime) / 1000
+            if age <= MID_WINDOW:
+                self._mids.seen(_mid_key(message), now=now - age)
+        self._kept = []
+
     def _check_sizes(self, body: bytes, attrs: str) -> None:
         limits = self._limits
         if len(body) > limits.max_file:
@@ -381,8 +410,8 @@ class Decisions:
             raise _Refusal(
                 Code.NOT_GROUP_MEMBER, f"user {sender} is not a member of group {target}"
             )
-        if kind is Conversation.ROOM and not any(
-            visitor.uid == sender for visitor in self._rooms.get(target, {})
+        if kind is Conversation.ROOM and not (
+            sender in self._logins and target in self._logins[sender].rooms
         ):
             raise _Refusal(Code.NOT_IN_ROOM, f"user {sender} is not in room {target}")
 
@@ -470,11 +499,13 @@ def _logged_in(visitor: Visitor) -> int:
 def _file_mtype(params: Params) -> int:
     """mtype, also as decimal text (the Java SDK of 2018)."""
     value = params.get("mtype")
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 4:
-        value = int(value)
-    if type(value) is not int or value not in FILE_MTYPES:
-        raise _Refusal(Code.BAD_FILE_MTYPE, f"a file's mtype is 40 to 50, got {value!r}")
-    return value
+    if isinstance(value, str):
+        mtype = int(value) if value.isascii() and value.isdigit() and len(value) < 4 else -1
+    else:
+        value = mtype = int_of(params, "mtype")
+    if mtype not in FILE_MTYPES:
+        raise _Refusal(Code.BAD_FILE_MTYPE, f"a file's mtype is 40 to 50, got {value!r:.20}")
+    return mtype
 
 
 def _mid_key(message: StoredMessage) -> tuple[object, ...]:
@@ -483,6 +514,8 @@ def _mid_key(message: StoredMessage) -> tuple[object, ...]:
 
 def _nested(attrs: FileAttrs, text: str) -> str:
     """Attrs for the receivers: as they came, or the flat shape wrapped (Objective-C needs it)."""
-    if isinstance(attrs.raw.get("rtm"), dict):
+    raw = attrs.raw
+    if isinstance(raw.get("rtm"), dict):
         return text
-    return json.dumps({"rtm": attrs.raw}, separators=(",", ":"), ensure_ascii=False)
+    outer = {key: raw[key] for key in ("custom", "excludedUids") if key in raw}
+    return json.dumps({"rtm": raw, **outer}, separators=(",", ":"), ensure_ascii=False)

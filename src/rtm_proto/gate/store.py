@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from ..errors import StoreFault
 from ..received import Conversation
@@ -88,7 +89,10 @@ Effect = SaveFile | SaveMembers | FindFile | ReadFile
 
 
 class Store(ABC):
-    """Keeps what a gate has promised. Calls may come from several threads if ``blocking``."""
+    """Keeps what a gate has promised. Calls may come from several threads if ``blocking``.
+
+    The text of a StoreFault goes to the client that asked: no paths, no addresses in it.
+    """
 
     blocking = True
     """Whether calls may wait for a disk; the adapters then run them in worker threads."""
@@ -106,6 +110,8 @@ class Store(ABC):
                 return self.find_file(effect.key)
             case ReadFile():
                 return self.read_file(effect.key, effect.offset, effect.length)
+            case _:
+                assert_never(effect)
 
     @abstractmethod
     def save_file(self, file: StoredFile, message: StoredMessage, body: bytes) -> None:
@@ -170,7 +176,7 @@ class MemoryStore(Store):
         if key not in self._files:
             raise StoreFault("no such file")
         part = self._files[key][1][offset : offset + length]
-        if len(part) < length:
+        if offset < 0 or len(part) != length:
             raise StoreFault(f"{length} bytes at {offset} were asked for, there are {len(part)}")
         return part
 

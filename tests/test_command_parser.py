@@ -1,0 +1,206 @@
+"""The command line as it is read: values, defaults, and what a wrong one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rtm_proto.command import main
+from rtm_proto.command.exits import UsageError
+from rtm_proto.command.options import (
+    Account,
+    DemoOptions,
+    GateOptions,
+    InspectOptions,
+    ListenOptions,
+    Request,
+    SendOptions,
+)
+from rtm_proto.command.parser import parse
+from rtm_proto.command.screen import QUIET, USUAL, VERBOSE
+from rtm_proto.received import Conversation
+
+URL = "ws://gate.example:13321"
+WHO = ["--pid", "11000001", "--uid", "1001"]
+SEND = ["send", URL, "photo.jpg", *WHO]
+LISTEN = ["listen", URL, *WHO, "--token", "t"]
+SECRET = "s3cr3t-t0k3n"
+
+
+def read(*argv: str, environ: dict[str, str] | None = None, runtime: str | None = None) -> Request:
+    return parse(argv, environ or {}, program="rtm", runtime=runtime)
+
+
+def fault(*argv: str, environ: dict[str, str] | None = None) -> str:
+    with pytest.raises(UsageError) as caught:
+        read(*argv, environ=environ)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_demo_needs_nothing() -> None:
+    request = read("demo")
+    assert request == Request("demo", DemoOptions(None, 0, 0), "asyncio", False, USUAL)
+
+
+def test_a_demo_takes_what_it_may_be_told() -> None:
+    options = ["--file", "a.png", "--port", "1", "--file-port", "65535", "--runtime", "trio"]
+    request = read("demo", *options, "--json", "-v")
+    assert request == Request("demo", DemoOptions("a.png", 1, 65535), "trio", True, VERBOSE)
+
+
+def test_quiet_and_verbose_exclude_each_other() -> None:
+    assert read("demo", "-q").verbosity == QUIET
+    assert "not allowed with" in fault("demo", "-q", "-v")
+
+
+def test_a_runtime_that_is_given_is_not_chosen() -> None:
+    assert read("demo", runtime="trio").runtime == "trio"
+    with pytest.raises(UsageError, match="--runtime"):
+        read("demo", "--runtime", "asyncio", runtime="trio")
+
+
+def test_a_gate_has_users() -> None:
+    request = read("gate", "--pid", "7", "--user", "1:a", "--user", "2:b:c")
+    assert request.options == GateOptions(7, {1: "a", 2: "b:c"}, "127.0.0.1", 13321, 13461, None)
+
+
+def test_a_send_has_one_target() -> None:
+    account = Account(URL, 11000001, 1001, "t")
+    for option, kind in (
+        ("--to", Conversation.P2P),
+        ("--group", Conversation.GROUP),
+        ("--room", Conversation.ROOM),
+    ):
+        request = read(*SEND, "--token", "t", option, "5")
+        assert request.options == SendOptions(
+            account, "photo.jpg", kind, 5, None, 0, 20.0, None, "auto"
+        )
+    assert "required" in fault(*SEND, "--token", "t")
+    assert "not allowed with" in fault(*SEND, "--token", "t", "--to", "1", "--room", "2")
+
+
+def test_a_send_takes_what_it_may_be_told() -> None:
+    more = ["--mtype", "42", "--mid", "9", "--timeout", "1.5", "--name", "n", "--to", "-5"]
+    request = read(*SEND, "--token", "t", *more, "--file-route", "tcp://10.0.0.1:9")
+    options = request.options
+    assert isinstance(options, SendOptions)
+    assert (options.mtype, options.mid, options.timeout, options.name) == (42, 9, 1.5, "n")
+    assert (options.target, options.file_route) == (-5, "tcp://10.0.0.1:9")
+
+
+def test_a_listener_takes_what_it_may_be_told() -> None:
+    account = Account(URL, 11000001, 1001, "t")
+    assert read(*LISTEN).options == ListenOptions(account, None, (), None)
+    more = ["--download", "d", "--room", "3", "--room", "4", "--count", "2"]
+    assert read(*LISTEN, *more).options == ListenOptions(account, "d", (3, 4), 2)
+
+
+def test_inspect_reads_stdin_unless_told() -> None:
+    assert read("inspect").options == InspectOptions("-", None)
+    assert read("inspect", "x.bin").options == InspectOptions("x.bin", None)
+    assert read("inspect", "--hex", "00").options == InspectOptions("-", "00")
+    assert "not both" in fault("inspect", "x.bin", "--hex", "00")
+
+
+def test_a_token_comes_from_an_option_or_a_file_or_the_environment(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("from-file\n")
+    environ = {"RTM_TOKEN": "from-environment"}
+    for options, token in (
+        (["--token", "from-option"], "from-option"),
+        (["--token-file", str(path)], "from-file"),
+        ([], "from-environment"),
+    ):
+        request = read(*SEND, "--to", "1", *options, environ=environ)
+        assert isinstance(request.options, SendOptions)
+        assert request.options.account.token == token
+        assert token not in repr(request)
+
+
+def test_without_a_token_it_says_where_it_looks(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("\n")
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    for options, text in (
+        ([], "use --token, --token-file or RTM_TOKEN"),
+        (["--token", ""], "the login token in --token is empty"),
+        (["--token-file", str(empty)], "empty is empty"),
+        (["--token-file", str(binary)], "is no text"),
+    ):
+        assert text in fault(*SEND, "--to", "1", *options)
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        ([], "COMMAND"),
+        (["fly"], "invalid choice"),
+        (["demo", "--port", "65536"], "an integer from 0 to 65535, got '65536'"),
+        (["demo", "--port", "x"], "got 'x'"),
+        (["demo", "--runtime", "curio"], "asyncio"),
+        (["demo", "extra"], "1 more than there are places for"),
+        (["gate", "--pid", "0", "--user", "1:a"], "from 1 to"),
+        (["gate", "--pid", "1"], "--user"),
+        (["gate", "--pid", "1", "--user", "1:a", "--user", "1:b"], "two tokens for user 1"),
+        (["gate", "--pid", "1", "--user", "1:a", "--endpoint", "x"], "host:port"),
+        (["send", "http://x", "f", *WHO, "--to", "1"], "ws://"),
+        ([*SEND, "--to", str(2**63)], "an integer from -9223372036854775808"),
+        ([*SEND, "--to", "1", "--mtype", "39"], "from 40 to 50"),
+        ([*SEND, "--to", "1", "--mid", "-1"], "from 0 to"),
+        ([*SEND, "--to", "1", "--timeout", "0"], "seconds above 0"),
+        ([*SEND, "--to", "1", "--timeout", "inf"], "seconds above 0"),
+        ([*SEND, "--to", "1", "--timeout", "soon"], "seconds above 0"),
+        ([*SEND, "--to", "1", "--token", "t", "--file-route", "far"], "--file-route"),
+        ([*LISTEN, "--count", "0"], "from 1 to"),
+    ],
+)
+def test_a_wrong_argument_is_told_what_was_expected(argv: list[str], text: str) -> None:
+    assert text in fault(*argv)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["gate", "--pid", "1", "--user", SECRET],
+        ["gate", "--pid", "1", "--user", f"x:{SECRET}"],
+        ["gate", "--pid", "1", "--user", f"0:{SECRET}"],
+        [*SEND, "--to", "1", "--tokn", SECRET],
+        [*SEND, "--to", "1", f"--tokn={SECRET}"],
+        [*SEND, "--to", "1", "--token", SECRET, "--token-file", "f"],
+        ["send", f"ws://1001:{SECRET}@gate.example", "f", *WHO, "--to", "1"],
+    ],
+)
+def test_no_message_shows_a_secret(argv: list[str]) -> None:
+    assert SECRET not in fault(*argv)
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("rtm-proto ")
+    assert not err
+
+
+@pytest.mark.parametrize("command", ["demo", "gate", "send", "listen", "inspect"])
+def test_every_command_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"\n  rtm {command}" in capsys.readouterr().out
+    assert main([command, "--help"], runtime="trio") == 0
+    assert f"\n  python -m rtm_trio {command}" in capsys.readouterr().out
+
+
+def test_a_usage_error_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["send"]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith("rtm: ")
+    assert "rtm send --help" in err
+    assert err.count("\n") == 1
+
+
+def test_a_token_file_that_is_missing_is_a_file_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SEND, "--to", "1", "--token-file", "no-such-file"]) == 6
+    assert "no-such-file" in capsys.readouterr().err
