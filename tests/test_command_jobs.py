@@ -223,9 +223,15 @@ def test_a_file_that_is_too_large_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def serving(streams: Streams, host: str, endpoint: str | None = None) -> None:
-    job = Serving(GateOptions(7, {2: "t", 1: "t"}, host, 1, 2, endpoint), streams.screen)
+    job = Serving(GateOptions(7, {2: "t", 1: "t"}, host, 1, 2, endpoint, {}), streams.screen)
     job.started(Address("ws", host, 1), Address("ws", host, 2))
     assert job.interrupted() == "ended"
+
+
+def test_a_gate_begins_with_its_groups() -> None:
+    members = {5: frozenset({1, 2})}
+    job = Serving(GateOptions(7, {1: "t"}, "h", 1, 2, None, members), Streams().screen)
+    assert job.store().groups() == members
 
 
 def test_a_gate_prints_where_it_is() -> None:

@@ -63,7 +63,18 @@ def test_a_runtime_that_is_given_is_not_chosen() -> None:
 
 def test_a_gate_has_users() -> None:
     request = read("gate", "--pid", "7", "--user", "1:a", "--user", "2:b:c")
-    assert request.options == GateOptions(7, {1: "a", 2: "b:c"}, "127.0.0.1", 13321, 13461, None)
+    assert request.options == GateOptions(
+        7, {1: "a", 2: "b:c"}, "127.0.0.1", 13321, 13461, None, {}
+    )
+
+
+def test_a_gate_has_groups() -> None:
+    gate = ("gate", "--pid", "7", "--user", "1:a")
+    request = read(*gate, "--group", "-5:1,2", "--group", "6:1", "--group", "-5:3")
+    assert isinstance(request.options, GateOptions)
+    assert request.options.groups == {-5: frozenset({1, 2, 3}), 6: frozenset({1})}
+    for bad in ("6", "6:", "6:0", "6:1,,2", "x:1", "6:a"):
+        assert "expected GID:UID,UID" in fault(*gate, "--group", bad)
 
 
 def test_a_send_has_one_target() -> None:

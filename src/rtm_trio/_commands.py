@@ -74,6 +74,7 @@ async def gate(job: Serving) -> None:
         port=options.port,
         file_port=options.file_port,
         endpoint=options.endpoint,
+        store=job.store(),
     ) as server:
         job.started(server.address, server.file_address)
         await trio.sleep_forever()

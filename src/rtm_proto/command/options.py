@@ -29,7 +29,7 @@ class DemoOptions:
 
 @dataclass(frozen=True, slots=True)
 class GateOptions:
-    """``rtm gate``; ``users`` has the login token of each uid."""
+    """``rtm gate``; ``users`` has the login token of each uid, ``groups`` its members by gid."""
 
     pid: int
     users: Mapping[int, str] = field(repr=False)
@@ -37,6 +37,7 @@ class GateOptions:
     port: int
     file_port: int
     endpoint: str | None
+    groups: Mapping[int, frozenset[int]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,10 @@ def _gate(args: argparse.Namespace, environ: Mapping[str, str]) -> GateOptions:
         if uid in users:
             raise UsageError(f"--user: there are two tokens for user {uid}")
         users[uid] = token
-    return GateOptions(args.pid, users, args.host, args.port, args.file_port, args.endpoint)
+    groups: dict[int, frozenset[int]] = {}
+    for gid, members in args.group:
+        groups[gid] = groups.get(gid, frozenset()) | members
+    return GateOptions(args.pid, users, args.host, args.port, args.file_port, args.endpoint, groups)
 
 
 def _send(args: argparse.Namespace, environ: Mapping[str, str]) -> SendOptions:
@@ -216,6 +219,10 @@ def _add_gate(add: _Add) -> None:
     command.add_argument(
         "--user", type=values.user, action="append", required=True, metavar="UID:TOKEN",
         help="who may log in with which token; once for each user",
+    )  # fmt: skip
+    command.add_argument(
+        "--group", type=values.group, action="append", default=[], metavar="GID:UID,UID",
+        help="a group and its members; once for each group",
     )  # fmt: skip
     command.add_argument("--host", default="127.0.0.1", help="address to bind (default: 127.0.0.1)")
     _add_ports(command, GATE_PORT, GATE_FILE_PORT)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from ..address import Address
+from ..gate.store import MemoryStore, Store
 from .exits import Exit
 from .options import GateOptions
 from .screen import Screen
@@ -18,6 +19,13 @@ class Serving:
         self.options = options
         self.status = Exit.DONE
         self._screen = screen
+
+    def store(self) -> Store:
+        """What the gate keeps: nothing but its groups, at first."""
+        store = MemoryStore()
+        for gid, members in self.options.groups.items():
+            store.save_members(gid, members)
+        return store
 
     def started(self, address: Address, file_address: Address) -> None:
         """It can be reached."""

@@ -63,6 +63,17 @@ def endpoint(text: str) -> str:
     return text
 
 
+def group(text: str) -> tuple[int, frozenset[int]]:
+    """The gid and the members in ``GID:UID,UID,...``."""
+    gid, _, uids = text.partition(":")
+    try:
+        return int(gid), frozenset(POSITIVE(uid) for uid in uids.split(","))
+    except (ValueError, argparse.ArgumentTypeError) as exc:
+        raise argparse.ArgumentTypeError(
+            f"expected GID:UID,UID,... with uids above 0, got {text!r}"
+        ) from exc
+
+
 def user(text: str) -> tuple[int, str]:
     """The uid and the token in ``UID:TOKEN``; the token is never quoted."""
     uid, colon, token = text.partition(":")
