@@ -70,7 +70,7 @@ def test_a_gate_has_users() -> None:
 
 def test_a_gate_has_groups() -> None:
     gate = ("gate", "--pid", "7", "--user", "1:a")
-    request = read(*gate, "--group", "-5:1,2", "--group", "6:1", "--group", "-5:3")
+    request = read(*gate, "--group=-5:1,2", "--group=6:1", "--group=-5:3")
     assert isinstance(request.options, GateOptions)
     assert request.options.groups == {-5: frozenset({1, 2, 3}), 6: frozenset({1})}
     for bad in ("6", "6:", "6:0", "6:1,,2", "x:1", "6:a"):
