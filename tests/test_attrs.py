@@ -28,8 +28,17 @@ from rtm_proto.attrs import (
 )
 from rtm_proto.codes import Code
 from rtm_proto.errors import LocalProtocolError, PayloadError
-from rtm_proto.payload import INT64_MAX, INT64_MIN, MAX_DEPTH, MAX_NODES
+from rtm_proto.payload import (
+    INT64_MAX,
+    INT64_MIN,
+    MAX_DEPTH,
+    MAX_NODES,
+    bytes_of,
+    decode,
+    text_of,
+)
 from tests import vectors
+from tests.pair import packages_in
 
 SIGN = "bce6171ba6092137cae569ac76385827"  # rtm-files.md, 3.3
 TOKEN = "678822B5E6776626411E900133943FF0"
@@ -78,6 +87,7 @@ def test_a_token_that_is_no_text_is_signed_byte_for_byte() -> None:
     assert sign_matches(right, DIGEST, token)
 
 
+ODD_SIGNS = ("sendfile-wrong-sign",)
 SENDS = [
     vector
     for vector in vectors.js_sdk()
@@ -88,14 +98,16 @@ SENDS = [
 
 @pytest.mark.parametrize("vector", SENDS, ids=[vector.name for vector in SENDS])
 def test_the_attrs_that_the_javascript_sdk_sends(vector: vectors.Vector) -> None:
-    (package,) = vector.packages
-    params = decode(vector.data[-len(encode(package.payload)) :])
+    (package,) = packages_in(vector.data)
+    params = decode(package.payload)
     parsed = parse_attrs(text_of(params, "attrs"))
     digest = md5(bytes_of(params, "file"), usedforsecurity=False).hexdigest()
     assert parsed.sign is not None
-    assert sign_matches(parsed.sign, digest, text_of(params, "token"))
+    right = vector.name.removesuffix("-chromium") not in ODD_SIGNS
+    assert sign_matches(parsed.sign, digest, text_of(params, "token")) == right
     assert (parsed.name, parsed.custom, parsed.voice) == (None, None, None)
-    assert f'"ext":{json.dumps(parsed.ext)}' in text_of(params, "attrs")
+    ext = json.dumps(parsed.ext, ensure_ascii=False)
+    assert f'"ext":{ext}' in text_of(params, "attrs")
 
 
 # --- writing ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The gate's decisions: each refusal with its code and in its order, each effect before its answer."""
+"""The gate's decisions: each refusal with its code and in its order, effects before answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Mapping
 from hashlib import md5
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -524,9 +524,7 @@ def test_a_token_is_spent_as_soon_as_its_sign_was_right_whatever_follows(
     assert code(hall.send(alice, token=token, to=target)) == Code.BAD_FILE_SIGN_OR_TOKEN
 
 
-def test_a_token_is_spent_although_the_mid_was_delivered_before(
-    hall: Hall, alice: Visitor
-) -> None:
+def test_a_token_is_spent_although_the_mid_was_delivered_before(hall: Hall, alice: Visitor) -> None:
     hall.send(alice)
     hall.carry_out()
     token = hall.token(alice)
@@ -657,9 +655,7 @@ def golden(name: str) -> tuple[str, dict[str, object]]:
     """Method and params of a quest that the JavaScript SDK sent."""
     [vector] = [vector for vector in js_sdk() if vector.name == name]
     [package] = vector.packages
-    assert isinstance(package.payload, dict)
-    params: dict[str, object] = package.payload
-    return package.method.decode(), params
+    return package.method.decode(), cast("dict[str, object]", package.payload)
 
 
 def quests(*prefixes: str) -> list[Vector]:
@@ -800,9 +796,7 @@ def test_a_refused_repeat_does_not_keep_a_mid_longer(hall: Hall, alice: Visitor)
     assert hall.send(alice) == []
 
 
-def test_a_mid_that_is_being_stored_is_to_be_tried_again_later(
-    hall: Hall, alice: Visitor
-) -> None:
+def test_a_mid_that_is_being_stored_is_to_be_tried_again_later(hall: Hall, alice: Visitor) -> None:
     hall.send(alice)
     assert code(hall.send(alice)) == Code.WORK_QUEUE_FULL
     assert hall.send(alice, mid=78) == []
@@ -835,9 +829,7 @@ def test_a_mid_is_delivered_once_across_a_restart_wherever_the_clock_begins(
     assert again.send(again.log_in(1001)) == []
 
 
-def test_what_was_kept_long_before_a_restart_is_no_duplicate(
-    hall: Hall, alice: Visitor
-) -> None:
+def test_what_was_kept_long_before_a_restart_is_no_duplicate(hall: Hall, alice: Visitor) -> None:
     hall.send(alice)
     hall.carry_out()
     again = Hall(messages=hall.store.messages())

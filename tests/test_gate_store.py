@@ -63,7 +63,9 @@ def test_a_part_of_a_file_can_be_read() -> None:
     assert store.read_file(key, 10, 0) == b""
 
 
-@pytest.mark.parametrize(("offset", "length"), [(0, 5), (3, 2), (4, 1), (99, 1), (-2, 2), (-4, 2), (0, -1)])
+@pytest.mark.parametrize(
+    ("offset", "length"), [(0, 5), (3, 2), (4, 1), (99, 1), (-2, 2), (-4, 2), (0, -1)]
+)
 def test_bytes_that_are_not_there_are_a_fault(offset: int, length: int) -> None:
     store = MemoryStore()
     key = save(store)

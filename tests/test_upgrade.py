@@ -349,6 +349,15 @@ def test_a_refusals_body_is_collected_up_to_a_limit(rest: bytes, body: bytes) ->
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [b"FPNN", b"\xff", b"HTTQ", b"\r\n", b"HTTP/1.1 100 Continue\r\n\r\nHTML"],
+)
+def test_what_begins_as_no_answer_is_refused_without_waiting_for_more(answer: bytes) -> None:
+    with pytest.raises(HandshakeRefused, match="not HTTP"):
+        client().receive_data(answer)
+
+
+@pytest.mark.parametrize(
     ("answer", "said"),
     [
         (b"", "closed without an answer"),

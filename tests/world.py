@@ -12,6 +12,7 @@ port that nobody answers at.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from hashlib import md5
 from typing import Any, Generic, TypeVar
 
 from rtm_proto.address import WEBSOCKET_PATH, Address, FileRoute
@@ -279,6 +280,9 @@ class Run(Generic[Result]):
     def _dial(self, address: Address, deadline: float) -> Generator[None, None, Pipe]:
         world = self._world
         world.dialled.append(address)
+        if world.refused_dials:
+            world.refused_dials -= 1
+            raise ConnectFailed(f"could not connect to {address}: refused")
         pipe = world.connect(address)
         try:
             yield from self._wait(lambda: pipe.desk.opening.done or world.now >= deadline, deadline)
@@ -327,7 +331,7 @@ class Client:
         self.pipe = world.connect(main, self.inbox)
         self.sender = Sender(PID, uid, FileRoute(main, proxied=False))
         self._world = world
-        self._mids = MidGenerator(world.wall_ms, uid)
+        self._mids = MidGenerator(world.wall_ms, int.from_bytes(md5(world.draw(4)).digest()[:2]))
 
     @property
     def desk(self) -> Desk:
@@ -435,9 +439,6 @@ class World:
         pipe.connected()
         if self.on_pipe is not None:
             self.on_pipe(pipe)
-        if on_file_port and self.refused_dials:
-            self.refused_dials -= 1
-            pipe.cut("refused")
         pipe.stalled = pipe.stalled or (on_file_port and self.file_port_deaf)
         return pipe
 

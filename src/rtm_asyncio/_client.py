@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 import time
@@ -51,7 +52,7 @@ from rtm_proto.flows.transfer import (
 from rtm_proto.link import Buffer
 from rtm_proto.mids import MidGenerator
 from rtm_proto.payload import Params
-from rtm_proto.received import ClientEvent, Conversation, Disconnected, FileReceived
+from rtm_proto.received import ClientEvent, Conversation, FileReceived
 
 from ._dial import Connect, dial, make_link
 from ._download import download
@@ -78,7 +79,6 @@ class EventStream:
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
-        self._ended = False
 
     def __aiter__(self) -> EventStream:
         """Itself."""
@@ -87,10 +87,9 @@ class EventStream:
     async def __anext__(self) -> ClientEvent:
         """The next event. Raises LocalProtocolError while another task waits for it."""
         inbox = self._inbox
-        while not self._ended:
+        while not inbox.over:
             event = inbox.take()
             if event is not None:
-                self._ended = isinstance(event, Disconnected)
                 return event
             if inbox.bell is not None:
                 raise LocalProtocolError("another task is waiting for the next event already")
@@ -452,7 +451,7 @@ async def open_client(
     main = parse_url(url)
     login = Login(pid, uid, token, {} if attrs is None else attrs, timeout=login_timeout)
     route = address.file_route(main, file_route)
-    left_with: Exception | None = None
+    left_with: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         client = Client(
             tasks,
@@ -469,8 +468,10 @@ async def open_client(
                 yield client
             finally:
                 await client._leave()
-        except Exception as exc:
-            left_with = exc  # raised below, as itself and not in the tasks's group
+        except asyncio.CancelledError:
+            raise
+        except BaseException as exc:
+            left_with = exc  # raised below, as itself and not in the tasks' group
         tasks.cancel_scope.cancel()
     if left_with is not None:
         raise left_with

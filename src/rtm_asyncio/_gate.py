@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import ssl
@@ -165,7 +166,7 @@ async def serve_gate(
         limits=limits or Limits(),
     )
     gate = Gate(settings, wall_ms=_wall_ms, make_token=_make_token, store=kept)
-    left_with: Exception | None = None
+    left_with: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         server = GateServer(tasks, gate, kept, address, file_address)
         for listener, on_file_port in ((main_listener, False), (file_listener, True)):
@@ -173,7 +174,9 @@ async def serve_gate(
             tasks.start_soon(_serve, listener, handler, tasks)
         try:
             yield server
-        except Exception as exc:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as exc:
             left_with = exc  # raised below, as itself and not in the tasks' group
         tasks.cancel_scope.cancel()
     if left_with is not None:
@@ -196,6 +199,9 @@ def _carry_out(store: Store, effect: Effect) -> tuple[StoredFile | bytes | None,
         return store.carry_out(effect), None
     except StoreFault as fault:
         return None, fault
+    except Exception as exc:  # a fault of the store must not leave its asker without an answer
+        _log.exception("the store failed at %s", type(effect).__name__)
+        return None, StoreFault(f"{type(exc).__name__} in the store")
 
 
 def _port(listener: Listener) -> int:

@@ -26,7 +26,6 @@ from .events import (
     Closed,
     CloseKind,
     CloseReason,
-    Dropped,
     Event,
     Lost,
     OnewayReceived,
@@ -77,6 +76,8 @@ class Ticket:
         Raises LocalProtocolError when it is not done yet.
         """
         match self.outcome:
+            case None:
+                raise LocalProtocolError(f"{self.method} has no result yet")
             case Answered(params=params):
                 return params
             case Refused(code=code, text=text):
@@ -85,10 +86,8 @@ class Ticket:
                 raise ConnectionLost(self.method, reason)
             case TimedOut():
                 raise QuestTimeout(self.method)
-            case Opened():
+            case _:  # Opened
                 return {}
-            case None:
-                raise LocalProtocolError(f"{self.method} has no result yet")
 
     def end(self, outcome: Opened | Answered | Refused | TimedOut | Lost) -> None:
         """Be done, and ring; the first outcome counts."""
@@ -104,6 +103,8 @@ class Inbox:
     At most *limit* events wait; what comes on top is dropped, and one EventsLost in its place
     tells how many, so that a slow reader never stops pings or answers. Only KickedOut and
     Disconnected are never dropped: a reader ends with them. A mid is given out once (MidFilter).
+
+    ``over``  whether Disconnected was the last event that was taken
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Inbox:
         self.uid = uid
         self.duplicates = 0
         self.excluded = 0
+        self.over = False
         self.bell: Bell | None = None
         self._limit = limit
         self._mids = MidFilter() if mids is None else mids
@@ -126,7 +128,10 @@ class Inbox:
         self._ends: list[ClientEvent] = []  # what came beyond the limit: one of a kind
 
     def put(self, event: ClientEvent) -> None:
-        """Let *event* wait for its reader; beyond the limit it is counted as lost."""
+        """Let *event* wait for its reader; beyond the limit it is counted as lost.
+
+        KickedOut and Disconnected are never lost: nobody may wait for what cannot come.
+        """
         if len(self._events) < self._limit:
             self._catch_up()
             self._events.append(event)
@@ -142,7 +147,11 @@ class Inbox:
         """The next event, or None."""
         if not self._events:
             self._catch_up()
-        return self._events.popleft() if self._events else None
+        if not self._events:
+            return None
+        event = self._events.popleft()
+        self.over = isinstance(event, Disconnected)
+        return event
 
     def push(self, method: str, params: Params, *, now: float) -> None:
         """A push that carries a message. Raises PayloadError when it cannot be read."""
@@ -229,7 +238,7 @@ class Desk:
                 self.opening.end(event)
             case Closed():
                 self._closed(event.reason)
-            case Dropped():
+            case _:  # Dropped
                 self.dropped += 1
 
     def _ticket(self, quest_id: QuestId, method: str) -> Ticket:

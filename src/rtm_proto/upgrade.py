@@ -21,7 +21,7 @@ from hashlib import sha1
 import h11
 
 from .codes import Code
-from .errors import LocalProtocolError, RemoteFault
+from .errors import LocalProtocolError, RemoteFault, show_bytes
 from .link import Buffer
 
 MAX_HEAD = 16_384  # bytes of HTTP before the upgrade is done (spec 11.1)
@@ -30,6 +30,7 @@ SHOWN_REFUSAL = 200  # characters of it that an error message shows
 VERSION = "13"  # Sec-WebSocket-Version; RFC 6455, section 4.1
 NONCE_SIZE = 16  # bytes; RFC 6455, section 4.1
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
+_HTTP = b"HTTP/"  # how every answer begins; RFC 9112, section 4
 
 Headers = Sequence[tuple[str, str]]
 
@@ -183,6 +184,9 @@ class ClientUpgrade:
             if head is None:
                 if self._taken > MAX_HEAD:
                     raise HandshakeRefused(None, f"the answer's head is over {MAX_HEAD} bytes")
+                start = self._http.trailing_data[0][: len(_HTTP)]
+                if not _HTTP.startswith(start):  # h11 would wait for the line's end
+                    raise HandshakeRefused(None, f"the answer is not HTTP: {show_bytes(start)}")
                 return None
             if isinstance(head, h11.InformationalResponse):
                 self._check(head)

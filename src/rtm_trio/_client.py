@@ -49,7 +49,7 @@ from rtm_proto.flows.transfer import (
 from rtm_proto.link import Buffer
 from rtm_proto.mids import MidGenerator
 from rtm_proto.payload import Params
-from rtm_proto.received import ClientEvent, Conversation, Disconnected, FileReceived
+from rtm_proto.received import ClientEvent, Conversation, FileReceived
 
 from ._dial import Connect, dial, make_link
 from ._download import download
@@ -76,7 +76,6 @@ class EventStream:
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
-        self._ended = False
 
     def __aiter__(self) -> EventStream:
         """Itself."""
@@ -85,10 +84,9 @@ class EventStream:
     async def __anext__(self) -> ClientEvent:
         """The next event. Raises LocalProtocolError while another task waits for it."""
         inbox = self._inbox
-        while not self._ended:
+        while not inbox.over:
             event = inbox.take()
             if event is not None:
-                self._ended = isinstance(event, Disconnected)
                 return event
             if inbox.bell is not None:
                 raise LocalProtocolError("another task is waiting for the next event already")
@@ -450,7 +448,7 @@ async def open_client(
     main = parse_url(url)
     login = Login(pid, uid, token, {} if attrs is None else attrs, timeout=login_timeout)
     route = address.file_route(main, file_route)
-    left_with: Exception | None = None
+    left_with: BaseException | None = None
     async with trio.open_nursery() as nursery:
         client = Client(
             nursery,
@@ -467,7 +465,9 @@ async def open_client(
                 yield client
             finally:
                 await client._leave()
-        except Exception as exc:
+        except trio.Cancelled:
+            raise
+        except BaseException as exc:
             left_with = exc  # raised below, as itself and not in the nursery's group
         nursery.cancel_scope.cancel()
     if left_with is not None:

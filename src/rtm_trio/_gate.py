@@ -159,7 +159,7 @@ async def serve_gate(
         limits=limits or Limits(),
     )
     gate = Gate(settings, wall_ms=_wall_ms, make_token=_make_token, store=kept)
-    left_with: Exception | None = None
+    left_with: BaseException | None = None
     async with trio.open_nursery() as nursery:
         server = GateServer(nursery, gate, kept, address, file_address)
         for listeners, on_file_port in ((main_listeners, False), (file_listeners, True)):
@@ -167,7 +167,9 @@ async def serve_gate(
             nursery.start_soon(_serve, listeners, handler, nursery)
         try:
             yield server
-        except Exception as exc:
+        except trio.Cancelled:
+            raise
+        except BaseException as exc:
             left_with = exc  # raised below, as itself and not in the nursery's group
         nursery.cancel_scope.cancel()
     if left_with is not None:
@@ -195,6 +197,9 @@ def _carry_out(store: Store, effect: Effect) -> tuple[StoredFile | bytes | None,
         return store.carry_out(effect), None
     except StoreFault as fault:
         return None, fault
+    except Exception as exc:  # a fault of the store must not leave its asker without an answer
+        _log.exception("the store failed at %s", type(effect).__name__)
+        return None, StoreFault(f"{type(exc).__name__} in the store")
 
 
 def _port(listeners: list[trio.SocketListener]) -> int:

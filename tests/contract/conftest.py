@@ -27,10 +27,13 @@ BACKENDS = ["trio", "asyncio", "asyncio-uvloop"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each case has a time limit, in seconds of a real clock."""
+    """Each case has a time limit, in seconds of a real clock.
+
+    The thread ends the whole run: a signal cannot end a trio whose clock is virtual.
+    """
     for item in items:
         if "contract" in item.path.parts and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(20))
+            item.add_marker(pytest.mark.timeout(20, method="thread"))
 
 
 @pytest.fixture(params=BACKENDS)

@@ -18,6 +18,9 @@ from tests.contract.streams import End
 from tests.contract.world import ALICE, PID, Api, Client
 
 
+TOKEN = {"token": "t" * 32, "endpoint": "files.test:4"}
+
+
 class Peer:
     """The far end of one connection."""
 
@@ -26,7 +29,7 @@ class Peer:
         self.address = address
         self.link: Link = WebSocketLink.server() if address.websocket else StreamLink()
         self.answered: list[int] = []  # seqs of our quests that the client has answered
-        self._packages: list[Package] = []
+        self._quests: list[Package] = []
         self._seq = 0
 
     async def open(self) -> None:
@@ -37,14 +40,17 @@ class Peer:
 
     async def quest(self, method: str) -> Package:
         """Wait for the next quest, which is *method*."""
+        package = await self.any_quest()
+        assert package.method.decode() == method, package
+        return package
+
+    async def any_quest(self) -> Package:
+        """Wait for the next quest of whatever method, pings apart."""
         while True:
-            while not self._packages:
+            while not self._quests:
                 await self._feed()
-            package = self._packages.pop(0)
-            if package.kind == Kind.ANSWER:
-                self.answered.append(package.seq)
-            elif package.method != b"*ping":
-                assert package.method.decode() == method, package
+            package = self._quests.pop(0)
+            if package.method != b"*ping":
                 return package
 
     async def answer(self, quest: Package, params: Params) -> None:
@@ -70,28 +76,44 @@ class Peer:
     async def read_on(self) -> None:
         """Read until the client is gone; answer nothing."""
         while data := await self.end.receive():
-            self.link.receive_data(data, now=anyio.current_time())
-            for package in self.link.packages():
-                if package.kind == Kind.ANSWER:
-                    self.answered.append(package.seq)
+            self._take(data)
 
     async def log_in(self) -> None:
         """The handshake, and a login that succeeds."""
         await self.open()
         await self.answer(await self.quest("auth"), {"ok": True})
 
+    async def answers(self, count: int) -> None:
+        """Wait until the client has answered *count* quests of ours."""
+        while len(self.answered) < count:
+            await self._feed()
+
     async def give_token(self) -> None:
         """Answer the next quest, which wants a file token."""
-        token = {"token": "t" * 32, "endpoint": "files.test:4"}
-        await self.answer(await self.quest("filetoken"), token)
+        await self.answer(await self.quest("filetoken"), TOKEN)
+
+    async def give_tokens(self) -> None:
+        """Let the client in, give it file tokens until it leaves."""
+        await self.log_in()
+        while (quest := await self.any_quest()).method == b"filetoken":
+            await self.answer(quest, TOKEN)
+        await self.answer(quest, {})
+        await self.read_on()
 
     async def _feed(self) -> None:
         data = await self.end.receive()
         if not data:
             raise EOFError
-        self.link.receive_data(data, now=anyio.current_time())
-        self._packages += self.link.packages()
+        self._take(data)
         await self._flush()
+
+    def _take(self, data: bytes) -> None:
+        self.link.receive_data(data, now=anyio.current_time())
+        for package in self.link.packages():
+            if package.kind == Kind.ANSWER:
+                self.answered.append(package.seq)
+            else:
+                self._quests.append(package)
 
     async def _flush(self) -> None:
         for data in self.link.data_to_send():

@@ -65,7 +65,7 @@ class Visitor:
 
     name: str
     uid: int | None = None
-    rooms: set[int] = field(default_factory=set)
+    rooms: set[int] = field(default_factory=set[int])
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,9 +337,7 @@ class Decisions:
             target=target,
             mid=mid,
             mtype=mtype,
-            msg=json.dumps(
-                {"url": self._url(file), "size": file.size}, separators=(",", ":")
-            ),
+            msg=json.dumps({"url": self._url(file), "size": file.size}, separators=(",", ":")),
             attrs=_nested(attrs, attrs_text),
             mtime=self._mtime,
         )
@@ -400,7 +398,8 @@ class Decisions:
         size = len(attrs.encode("utf-8", "surrogateescape"))
         if size > limits.max_attrs:
             raise _Refusal(
-                Code.FILE_TOO_LARGE, f"attrs of {size} bytes are over the limit of {limits.max_attrs}"
+                Code.FILE_TOO_LARGE,
+                f"attrs of {size} bytes are over the limit of {limits.max_attrs}",
             )
 
     def _check_rights(self, kind: Conversation, sender: int, target: int) -> None:
@@ -455,9 +454,7 @@ class Decisions:
         self._effect_ids += 1
         return self._effect_ids
 
-    def _effect(
-        self, visitor: Visitor, quest_id: QuestId, effect: SaveFile | SaveMembers
-    ) -> None:
+    def _effect(self, visitor: Visitor, quest_id: QuestId, effect: SaveFile | SaveMembers) -> None:
         self._waiting[effect.effect_id] = (visitor, quest_id, effect)
         self.effects.append(effect)
 
@@ -475,7 +472,9 @@ class Decisions:
         if kind is Conversation.ROOM:
             receivers = [v for v in self._rooms.get(target, {}) if v.uid != message.sender]
         else:
-            members = {target} if kind is Conversation.P2P else self._groups.get(target, frozenset())
+            members = (
+                {target} if kind is Conversation.P2P else self._groups.get(target, frozenset())
+            )
             uids = sorted(members - {message.sender})
             receivers = [self._logins[uid] for uid in uids if uid in self._logins]
         params = {

@@ -11,25 +11,24 @@ visitor may send, and in whether it has to log in.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import assert_never
 
 from ..codes import Code
 from ..connection import Connection
 from ..errors import StoreFault
 from ..events import (
-    Answered,
     Closed,
     CloseKind,
     CloseReason,
-    Lost,
+    Dropped,
     OnewayReceived,
     QuestReceived,
-    Refused,
-    TimedOut,
 )
 from ..link import Buffer, StreamLink
 from ..package import MAX_PACKAGE
 from ..websocket import WebSocketLink
+from . import decisions
 from .decisions import Answer, Decisions, Limits, Part, Push, Refuse, Visitor
 from .front import Fetch, Front, Left, Raw, Rejected, Upgrade
 from .http import FileExchange
@@ -53,10 +52,10 @@ class GateSettings:
     """
 
     pid: int
-    users: Mapping[int, str]
+    users: Mapping[int, str] = field(repr=False)
     endpoint: str
     tls: bool = False
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     handshake_timeout: float = HANDSHAKE_TIMEOUT
     login_timeout: float = LOGIN_TIMEOUT
     idle_timeout: float = IDLE_TIMEOUT
@@ -66,7 +65,8 @@ class GateSettings:
 class Visit:
     """One stream that was accepted; driven like a Connection, by the same methods.
 
-    ``bell`` is rung when somebody else's doing has left something to send or to wait for.
+    ``bell`` is rung when somebody else's doing, or the end of a download, has left something to
+    send or to wait for. ``dropped`` counts what came and was of no use.
     """
 
     def __init__(self, gate: Gate, name: str, *, on_file_port: bool) -> None:
@@ -76,6 +76,7 @@ class Visit:
         self.finished = False
         self.abrupt = False
         self.reason: CloseReason | None = None
+        self.dropped = 0
         self._gate = gate
         self._on_file_port = on_file_port
         self._front: Front | None = Front()
@@ -84,6 +85,7 @@ class Visit:
         self._exchange: FileExchange | None = None
         self._out: list[Buffer] = []
         self._deadline: float | None = None  # of the front, then of the login or the exchange
+        self._log_in_by = 0.0
         self._next_ping: float | None = None
         self._reading = False
         self._taken = False  # whether the stream has taken everything there was
@@ -96,6 +98,7 @@ class Visit:
     def connected(self, *, now: float) -> None:
         """The stream is up."""
         self._deadline = now + self._gate.settings.handshake_timeout
+        self._log_in_by = now + self._gate.settings.login_timeout
 
     def receive_data(self, data: Buffer, *, now: float) -> None:
         """Bytes came."""
@@ -147,10 +150,10 @@ class Visit:
                         self._gate.quest(self, quest_id, method, params, now=now)
                     case Closed(reason):
                         self._end(reason, abrupt=connection.abrupt)
-                    case Answered() | Refused() | TimedOut() | Lost() | OnewayReceived():
-                        pass  # pushes are not repeated; no method of ours is one-way
+                    case Dropped() | OnewayReceived():
+                        self.dropped += 1  # no method of ours is one-way
                     case _:
-                        pass
+                        pass  # pushes are not repeated, whatever becomes of them
         self._read_on(now)
 
     # --- what comes of it ---
@@ -207,9 +210,7 @@ class Visit:
         elif file is None:
             self._exchange.not_found()
         else:
-            self._exchange.found(
-                size=file.size, etag=file.digest, name=file.name, mtype=file.mtype
-            )
+            self._exchange.found(size=file.size, etag=file.digest, name=file.name, mtype=file.mtype)
 
     def read(self, data: bytes | None, fault: StoreFault | None) -> None:
         """The store has read the next part."""
@@ -252,6 +253,8 @@ class Visit:
                 self._end(CloseReason(CloseKind.HANDSHAKE, text))
             case Left(text):
                 self._end(CloseReason(CloseKind.PEER_CLOSED, text))
+            case _:
+                assert_never(front.decision)
 
     def _max_package(self) -> int:
         return MAX_PACKAGE if self._on_file_port else EARLY_QUEST
@@ -264,10 +267,10 @@ class Visit:
             open_timeout=settings.handshake_timeout,
             ping=False,
             silence=settings.idle_timeout,
-            oversize_code=Code.FILE_TOO_LARGE if self._on_file_port else Code.DATA_TOO_LARGE,
+            oversize_code=Code.FILE_TOO_LARGE if self._on_file_port else Code.INVALID_PACKAGE,
             wall_ms=self._gate.wall_ms,
         )
-        self._deadline = None if self._on_file_port else now + settings.login_timeout
+        self._deadline = None if self._on_file_port else self._log_in_by
         self._connection.connected(now=now)
 
     def _logged_in(self, now: float) -> None:
@@ -288,6 +291,7 @@ class Visit:
         if exchange.done:
             text = exchange.abrupt or "file served"
             self._end(CloseReason(CloseKind.LOCAL, text), abrupt=exchange.abrupt is not None)
+            self.ring()
             return
         wanted = exchange.wanted()
         if wanted is not None and exchange.key is not None:
@@ -304,6 +308,15 @@ class Visit:
         self._deadline = self._next_ping = None
         self._front = None
         self._gate.left(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How much a gate holds right now: visits, effects of downloads, and what is decided on."""
+
+    visits: int
+    downloads: int
+    decisions: decisions.Held
 
 
 class Gate:
@@ -381,6 +394,10 @@ class Gate:
         self.decisions.carried_out(effect, fault, now=now)
         self._act(None, now)
 
+    def held(self) -> Held:
+        """How much is held, for figures and for tests: without visits it goes back to nothing."""
+        return Held(len(self._visits), len(self._fetching), self.decisions.held())
+
     # --- for the visits ---
 
     def quest(
@@ -413,22 +430,25 @@ class Gate:
         return self._fetch_ids
 
     def _act(self, current: Visit | None, now: float) -> None:
-        """Say what was decided; ring every visit that is not being driven right now."""
-        decisions = self.decisions
-        while decisions.actions:
-            actions, decisions.actions = decisions.actions, []
-            for action in actions:
-                visit = self._visits.get(action.visitor)
-                if visit is None:
-                    continue  # gone meanwhile
-                match action:
-                    case Answer() | Refuse():
-                        visit.answer(action, now=now)
-                    case Push():
-                        visit.push(action, now=now)
-                    case Part():
-                        visit.part(action, now=now)
-                if visit is not current:
-                    visit.ring()
-        self._effects += decisions.effects
-        decisions.effects = []
+        """Say what was decided; then ring every visit that is not being driven right now."""
+        rung: dict[Visit, None] = {}
+        actions, self.decisions.actions = self.decisions.actions, []
+        for action in actions:
+            visit = self._visits.get(action.visitor)
+            if visit is None:
+                continue  # gone meanwhile
+            match action:
+                case Answer() | Refuse():
+                    visit.answer(action, now=now)
+                case Push():
+                    visit.push(action, now=now)
+                case Part():
+                    visit.part(action, now=now)
+                case _:
+                    assert_never(action)
+            if visit is not current:
+                rung[visit] = None
+        self._effects += self.decisions.effects
+        self.decisions.effects = []
+        for visit in rung:
+            visit.ring()

@@ -1,0 +1,180 @@
+"""Packages, payloads in both forms, and the reader for people: pure functions over bytes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+from rtm_proto.codes import Code
+from rtm_proto.errors import PayloadError
+from rtm_proto.inspection import inspect, read_input, to_json, to_text
+from rtm_proto.package import (
+    MAX_PACKAGE,
+    VERSION,
+    Kind,
+    Package,
+    Splitter,
+    encode_answer,
+    encode_oneway,
+    encode_quest,
+)
+from rtm_proto.payload import (
+    MAX_DEPTH,
+    MAX_NODES,
+    decode,
+    decode_json,
+    encode,
+    encode_json,
+    scan,
+    unpack,
+)
+
+from ..choices import CUTS, Choices, ways
+from ..footprint import footprint
+
+LIMITS = (MAX_PACKAGE, 40, 200, 1000)
+NODES = (MAX_NODES, 8, 64, 256)
+WIDTHS = (100, 1, 24, 40)
+HEAD = 16  # bytes that may have to be there before a package is judged
+
+
+def fuzz_package(data: bytes) -> None:
+    """Any cut brings the same packages and the same fault; a package is written as it was read."""
+    choices = Choices(data)
+    limit = LIMITS[choices.byte() % len(LIMITS)]
+    places, stream = choices.take(CUTS), choices.rest()
+    whole = _split([stream], limit)
+    for pieces in ways(stream, places):
+        assert _split(pieces, limit) == whole, pieces
+    offset = 0
+    for package in whole[0]:
+        original = stream[offset : offset + package.size]
+        offset += package.size
+        written = _written(package)
+        if package.version == VERSION or (package.kind == Kind.ANSWER and package.version == 0):
+            assert written == original
+        (again,) = Splitter().feed(written)
+        again.version = package.version
+        assert again == package
+
+
+def fuzz_payload(data: bytes) -> None:
+    """Only PayloadError; the fast way, the slow way and the scan agree; writing is stable."""
+    choices = Choices(data)
+    max_nodes = NODES[choices.byte() % len(NODES)]
+    body = choices.rest()
+    end = None
+    try:
+        end = scan(body, max_nodes=max_nodes)
+    except PayloadError as fault:
+        assert fault.code == Code.INVALID_PACKAGE
+    expected: object = None
+    if end is not None:
+        try:
+            expected = unpack(body[:end], _first_wins)
+        except PayloadError as fault:
+            assert fault.code == Code.INVALID_PACKAGE
+    try:
+        params = decode(body, max_nodes=max_nodes)
+    except PayloadError as fault:
+        assert fault.code == Code.INVALID_PACKAGE
+        assert not isinstance(expected, dict), f"refused: {fault}"
+        return
+    assert end is not None and isinstance(expected, dict), "the scan refused what was decoded"
+    written = encode(params)
+    assert written == encode(cast("dict[str, object]", expected))
+    assert encode(decode(body[:end], max_nodes=max_nodes)) == written
+    assert encode(decode(written, max_nodes=max_nodes)) == written
+    assert footprint(params) <= 4096 + 512 * min(len(body), max_nodes) + 8 * len(body)
+
+
+def fuzz_json(data: bytes) -> None:
+    """Only PayloadError; never deeper or more than the limits; writing is stable."""
+    choices = Choices(data)
+    max_nodes = NODES[choices.byte() % len(NODES)]
+    body = choices.rest()
+    try:
+        params = decode_json(body, max_nodes=max_nodes)
+    except PayloadError as fault:
+        assert fault.code == Code.JSON_CONVERSION
+        return
+    nodes, depth, finite = _measure(params)
+    assert nodes <= max_nodes, nodes
+    assert depth <= MAX_DEPTH, depth
+    encode_refuses_nothing = finite  # 1e999 is JSON, but what Python makes of it is not
+    if encode_refuses_nothing:
+        written = encode_json(params)
+        again = decode_json(written, max_nodes=max_nodes)
+        assert again == params
+        assert encode_json(again) == written
+
+
+def fuzz_inspection(data: bytes) -> None:
+    """Whatever it is given, it is shown, in order, in both forms."""
+    choices = Choices(data)
+    limit = LIMITS[choices.byte() % len(LIMITS)]
+    width = WIDTHS[choices.byte() % len(WIDTHS)]
+    captured = choices.rest()
+    for stream in {captured, read_input(captured)}:
+        last = 0
+        for item in inspect(stream, limit=limit):
+            assert last <= item.offset <= len(stream)
+            last = item.offset
+            line = to_json(item)
+            assert line.isascii() and "\n" not in line
+            assert isinstance(json.loads(line), dict)
+            assert to_text(item, width=width)
+
+
+def _split(pieces: Iterable[bytes], limit: int) -> tuple[list[Package], object, int, int | None]:
+    splitter = Splitter(limit)
+    packages: list[Package] = []
+    for piece in pieces:
+        packages += splitter.feed(piece)
+        assert splitter.pending <= max(limit, HEAD)
+        assert splitter.fault is None or splitter.pending == 0
+    assert all(package.size <= limit for package in packages)
+    fault = splitter.fault
+    told = fault and (str(fault), fault.code, fault.limit, fault.seq)
+    return packages, told, splitter.pending, splitter.announced if fault is None else None
+
+
+def _written(package: Package) -> bytes:
+    if package.kind == Kind.ANSWER:
+        return encode_answer(
+            package.payload,
+            package.seq,
+            status=package.status,
+            version=package.version,
+            flag=package.flag,
+        )
+    if package.kind == Kind.ONEWAY:
+        return encode_oneway(package.method, package.payload, flag=package.flag)
+    return encode_quest(package.method, package.payload, package.seq, flag=package.flag)
+
+
+def _first_wins(pairs: Iterable[tuple[object, object]]) -> dict[str, object]:
+    kept: dict[str, object] = {}
+    for key, value in pairs:
+        text = key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else key
+        if isinstance(text, str) and text not in kept:
+            kept[text] = value
+    return kept
+
+
+def _measure(value: object) -> tuple[int, int, bool]:
+    """Values with their keys, levels, and whether every number is finite."""
+    if isinstance(value, Mapping):
+        entries = cast("Mapping[str, object]", value)
+        below, keys = [_measure(item) for item in entries.values()], len(entries)
+    elif isinstance(value, list):
+        below, keys = [_measure(item) for item in cast("list[object]", value)], 0
+    else:
+        return 1, 0, not isinstance(value, float) or math.isfinite(value)
+    return (
+        1 + keys + sum(nodes for nodes, _, _ in below),
+        1 + max((depth for _, depth, _ in below), default=0),
+        all(finite for _, _, finite in below),
+    )
