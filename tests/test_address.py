@@ -12,8 +12,10 @@ from rtm_proto.address import (
     WEBSOCKET_PATH,
     Address,
     FileRoute,
+    HttpUrl,
     file_route,
     parse_endpoint,
+    parse_http_url,
     parse_url,
 )
 from rtm_proto.errors import LocalProtocolError
@@ -294,3 +296,102 @@ def test_an_endpoint_is_looked_at_only_where_it_is_needed() -> None:
 def test_a_path_is_only_shown_where_there_is_one() -> None:
     assert TCP.path == WEBSOCKET_PATH
     assert (str(TCP), TCP.authority) == ("tcp://gate.example:13321", "gate.example:13321")
+
+
+# --- the URLs of stored files ---
+
+
+@pytest.mark.parametrize(
+    ("url", "parsed"),
+    [
+        ("http://a", HttpUrl("http", "a", 80, "/")),
+        ("HTTPS://A.b:444/x?y#z", HttpUrl("https", "a.b", 444, "/x?y")),
+        ("https://[::1]/x", HttpUrl("https", "::1", 443, "/x")),
+        ("http://[FE80::0:1]:81", HttpUrl("http", "fe80::1", 81, "/")),
+        ("http://a/ä%20?ö=[1]", HttpUrl("http", "a", 80, "/%C3%A4%20?%C3%B6=[1]")),
+        ('http://a/"<>\\^`{|}', HttpUrl("http", "a", 80, "/%22%3C%3E%5C%5E%60%7B%7C%7D")),
+        ("http://bücher.example", HttpUrl("http", "xn--bcher-kva.example", 80, "/")),
+        ("http://a_b-c.d./@x", HttpUrl("http", "a_b-c.d.", 80, "/@x")),
+        ("http://a?b", HttpUrl("http", "a", 80, "/?b")),
+    ],
+)
+def test_good_urls(url: str, parsed: HttpUrl) -> None:
+    assert parse_http_url(url) == parsed
+
+
+@pytest.mark.parametrize(
+    ("parsed", "text"),
+    [
+        (HttpUrl("http", "a", 80, "/x"), "http://a/x"),
+        (HttpUrl("https", "a", 80, "/x"), "https://a:80/x"),
+        (HttpUrl("https", "::1", 443, "/"), "https://[::1]/"),
+        (HttpUrl("https", "::1", 44, "/"), "https://[::1]:44/"),
+    ],
+)
+def test_a_url_is_written_as_it_is_read(parsed: HttpUrl, text: str) -> None:
+    assert str(parsed) == text
+    assert parse_http_url(text) == parsed
+
+
+BAD_URLS = [
+    "",
+    "gate/file",
+    "//gate/file",
+    "http:",
+    "http://",
+    "http:///file",
+    "http:/gate",
+    "http://:80/",
+    "ftp://gate/file",
+    "file:///etc/passwd",
+    "ws://gate/",
+    "javascript:alert(1)",
+    "http://gate:0/",
+    "http://a..b/",
+    "http://gate:65536/",
+    "http://gate:x/",
+    "http://[::1/",
+    "http://[::1%25eth0]/",
+    "http://[1.2.3.4]/",
+    "http://[v1.x]/",
+    "http://a b/",
+    "http://gate/\r\nX: y",
+    "http://gate/\x00",
+    "http://gate/\ud800",
+    "http://ga%74e/",
+    "http://gate\\x/",
+    "http://a..b\u00e4/",
+    "http://" + "\u00e4" * 70 + "/",
+    "http://user@gate/",
+    "http://user:pass@gate/",
+    "http://@gate/",
+]
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
+def test_what_is_no_url_of_a_file_is_named(url: str) -> None:
+    with pytest.raises(LocalProtocolError, match=r"^a file's URL is http://HOST"):
+        parse_http_url(url)
+
+
+def test_what_is_no_text_is_no_url() -> None:
+    with pytest.raises(LocalProtocolError, match="got 42"):
+        parse_http_url(42)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("url", ["http://me:secret@gate/", "http://me:secret@gate:x/"])
+def test_an_error_never_shows_a_password(url: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        parse_http_url(url)
+    assert "secret" not in str(caught.value)
+    assert "gate" in str(caught.value)
+
+
+def test_an_error_shows_the_beginning_of_a_long_url() -> None:
+    with pytest.raises(LocalProtocolError, match=r"x\.\.\.'$"):
+        parse_http_url("ftp://" + "x" * 10_000)
+
+
+def test_a_fixed_way_through_a_file_proxy_carries_the_endpoint() -> None:
+    assert file_route(WS, "ws://fileproxy-gate.example:13461").proxied
+    assert not file_route(WS, "ws://files.example:13461").proxied

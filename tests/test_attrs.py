@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from hashlib import md5
+from operator import mul
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from rtm_proto.attrs import (
     MAX_ATTRS,
+    MAX_NAME,
     NO_SIGN,
     SIGN_SIZE,
     FileAttrs,
@@ -23,6 +25,7 @@ from rtm_proto.attrs import (
     number,
     parse_attrs,
     read_json,
+    safe_name,
     sign_matches,
     write_attrs,
 )
@@ -358,3 +361,64 @@ def test_json_that_is_read_is_unicode() -> None:
     with pytest.raises(PayloadError) as caught:
         read_json("[")
     assert caught.value.code == Code.JSON_CONVERSION
+
+
+# --- names that are safe to use ---
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("a.txt", "a.txt"),
+        ("a b (1).tar.gz", "a b (1).tar.gz"),
+        ("", "file"),
+        (".", "file"),
+        ("..", "file"),
+        ("...", "file"),
+        (" . . ", "file"),
+        ("/", "file"),
+        ("/etc/passwd", "passwd"),
+        ("..\\..\\a.exe", "a.exe"),
+        ("C:\\a.txt", "a.txt"),
+        ("C:a.txt", "C_a.txt"),
+        ("a.txt:stream", "a.txt_stream"),
+        ('<>:"|?*', "_______"),
+        (".bashrc", "bashrc"),
+        (" .ssh ", "ssh"),
+        ("a.txt. . ", "a.txt"),
+        ("a\x00b\r\n\x1b[31m\x7f.txt", "ab[31m.txt"),
+        ("a\u202egnp.exe", "agnp.exe"),
+        ("a\ud800.txt", "a.txt"),
+        ("日本語.png", "日本語.png"),
+        ("con", "_con"),
+        ("NUL.txt", "_NUL.txt"),
+        ("Com1 .tar.gz", "_Com1 .tar.gz"),
+        ("lpt³", "_lpt³"),
+        ("CONIN$", "_CONIN$"),
+        ("CONSOLE", "CONSOLE"),
+        ("COM10", "COM10"),
+        ("COMx", "COMx"),
+        ("x" * 300 + ".png", "x" * 195 + ".png"),
+        ("x" * 300, "x" * 199),
+        ("ü" * 300 + ".png", "ü" * 97 + ".png"),
+        ("a." + "x" * 300, "a." + "x" * 197),
+        ("CON" + " " * 300 + "x.txt", "_CON.txt"),
+        ("CON." + "x" * 300, "_CON." + "x" * 195),
+    ],
+)
+def test_a_name_is_made_safe(text: str, name: str) -> None:
+    assert safe_name(text) == name
+
+
+@given(
+    st.text(max_size=400)
+    | st.text("./\\ :CONnul\u00e9\x00", max_size=400)
+    | st.builds(mul, st.text(max_size=5), st.integers(0, 300))
+)
+def test_every_name_is_safe_and_stays_as_it_is(text: str) -> None:
+    name = safe_name(text)
+    assert 0 < len(name.encode()) <= MAX_NAME
+    assert name.isprintable()
+    assert not set(name) & set('/\\<>:"|?*')
+    assert name == name.strip(" .")
+    assert safe_name(name) == name

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import md5
 from itertools import pairwise
-from operator import mul
 from typing import Protocol
 
 import pytest
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 
 from rtm_proto.download import (
     MAX_HEAD,
-    MAX_NAME,
     DialHttp,
     Download,
     Downloaded,
@@ -23,14 +21,11 @@ from rtm_proto.download import (
     DownloadProgress,
     DownloadStep,
     Hangup,
-    HttpUrl,
     OpenSink,
     ReceiveBytes,
     SendBytes,
     TellDownload,
     Write,
-    parse_http_url,
-    safe_name,
 )
 from rtm_proto.errors import ConnectFailed, DownloadFailed, LocalProtocolError
 from rtm_proto.flows.steps import Now, Pause
@@ -268,94 +263,13 @@ def test_the_name_is_the_senders_or_the_urls_and_safe(
 # --- what is always wrong ---
 
 
-@pytest.mark.parametrize(
-    ("url", "parsed"),
-    [
-        ("http://a", HttpUrl("http", "a", 80, "/")),
-        ("HTTPS://A.b:444/x?y#z", HttpUrl("https", "a.b", 444, "/x?y")),
-        ("https://[::1]/x", HttpUrl("https", "::1", 443, "/x")),
-        ("http://[FE80::0:1]:81", HttpUrl("http", "fe80::1", 81, "/")),
-        ("http://a/ä%20?ö=[1]", HttpUrl("http", "a", 80, "/%C3%A4%20?%C3%B6=[1]")),
-        ('http://a/"<>\\^`{|}', HttpUrl("http", "a", 80, "/%22%3C%3E%5C%5E%60%7B%7C%7D")),
-        ("http://bücher.example", HttpUrl("http", "xn--bcher-kva.example", 80, "/")),
-        ("http://a_b-c.d./@x", HttpUrl("http", "a_b-c.d.", 80, "/@x")),
-        ("http://a?b", HttpUrl("http", "a", 80, "/?b")),
-    ],
-)
-def test_good_urls(url: str, parsed: HttpUrl) -> None:
-    assert parse_http_url(url) == parsed
-
-
-@pytest.mark.parametrize(
-    ("parsed", "text"),
-    [
-        (HttpUrl("http", "a", 80, "/x"), "http://a/x"),
-        (HttpUrl("https", "a", 80, "/x"), "https://a:80/x"),
-        (HttpUrl("https", "::1", 443, "/"), "https://[::1]/"),
-        (HttpUrl("https", "::1", 44, "/"), "https://[::1]:44/"),
-    ],
-)
-def test_a_url_is_written_as_it_is_read(parsed: HttpUrl, text: str) -> None:
-    assert str(parsed) == text
-    assert parse_http_url(text) == parsed
-
-
-BAD_URLS = [
-    "",
-    "gate/file",
-    "//gate/file",
-    "http:",
-    "http://",
-    "http:///file",
-    "http:/gate",
-    "http://:80/",
-    "ftp://gate/file",
-    "file:///etc/passwd",
-    "ws://gate/",
-    "javascript:alert(1)",
-    "http://gate:0/",
-    "http://gate:65536/",
-    "http://gate:x/",
-    "http://[::1/",
-    "http://[::1%25eth0]/",
-    "http://[1.2.3.4]/",
-    "http://[v1.x]/",
-    "http://a b/",
-    "http://gate/\r\nX: y",
-    "http://gate/\x00",
-    "http://gate/\ud800",
-    "http://ga%74e/",
-    "http://gate\\x/",
-    "http://a..b\u00e4/",
-    "http://" + "\u00e4" * 70 + "/",
-    "http://user@gate/",
-    "http://user:pass@gate/",
-    "http://@gate/",
-]
+BAD_URLS = ["", "ftp://gate/file", "http://gate:0/", "http://a..b/", "http://user@gate/"]
 
 
 @pytest.mark.parametrize("url", BAD_URLS)
 def test_bad_urls_are_named(url: str) -> None:
     with pytest.raises(LocalProtocolError, match=r"^a file's URL is http://HOST"):
         next(Download(url).run())
-
-
-def test_what_is_no_text_is_no_url() -> None:
-    with pytest.raises(LocalProtocolError, match="got 42"):
-        parse_http_url(42)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-
-
-@pytest.mark.parametrize("url", ["http://me:secret@gate/", "http://me:secret@gate:x/"])
-def test_an_error_never_shows_a_password(url: str) -> None:
-    with pytest.raises(LocalProtocolError) as caught:
-        parse_http_url(url)
-    assert "secret" not in str(caught.value)
-    assert "gate" in str(caught.value)
-
-
-def test_an_error_shows_the_beginning_of_a_long_url() -> None:
-    with pytest.raises(LocalProtocolError, match=r"x\.\.\.'$"):
-        parse_http_url("ftp://" + "x" * 10_000)
 
 
 @pytest.mark.parametrize(
@@ -813,67 +727,6 @@ def test_a_slow_reader_does_not_make_the_gate_hold_more_than_a_piece() -> None:
     world.run(Download(URL).run())
     assert world.sink == file
     assert talk.longest < PIECE + 1000
-
-
-# --- names ---
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("a.txt", "a.txt"),
-        ("a b (1).tar.gz", "a b (1).tar.gz"),
-        ("", "file"),
-        (".", "file"),
-        ("..", "file"),
-        ("...", "file"),
-        (" . . ", "file"),
-        ("/", "file"),
-        ("/etc/passwd", "passwd"),
-        ("..\\..\\a.exe", "a.exe"),
-        ("C:\\a.txt", "a.txt"),
-        ("C:a.txt", "C_a.txt"),
-        ("a.txt:stream", "a.txt_stream"),
-        ('<>:"|?*', "_______"),
-        (".bashrc", "bashrc"),
-        (" .ssh ", "ssh"),
-        ("a.txt. . ", "a.txt"),
-        ("a\x00b\r\n\x1b[31m\x7f.txt", "ab[31m.txt"),
-        ("a\u202egnp.exe", "agnp.exe"),
-        ("a\ud800.txt", "a.txt"),
-        ("日本語.png", "日本語.png"),
-        ("con", "_con"),
-        ("NUL.txt", "_NUL.txt"),
-        ("Com1 .tar.gz", "_Com1 .tar.gz"),
-        ("lpt³", "_lpt³"),
-        ("CONIN$", "_CONIN$"),
-        ("CONSOLE", "CONSOLE"),
-        ("COM10", "COM10"),
-        ("COMx", "COMx"),
-        ("x" * 300 + ".png", "x" * 195 + ".png"),
-        ("x" * 300, "x" * 199),
-        ("ü" * 300 + ".png", "ü" * 97 + ".png"),
-        ("a." + "x" * 300, "a." + "x" * 197),
-        ("CON" + " " * 300 + "x.txt", "_CON.txt"),
-        ("CON." + "x" * 300, "_CON." + "x" * 195),
-    ],
-)
-def test_a_name_is_made_safe(text: str, name: str) -> None:
-    assert safe_name(text) == name
-
-
-@given(
-    st.text(max_size=400)
-    | st.text("./\\ :CONnul\u00e9\x00", max_size=400)
-    | st.builds(mul, st.text(max_size=5), st.integers(0, 300))
-)
-def test_every_name_is_safe_and_stays_as_it_is(text: str) -> None:
-    name = safe_name(text)
-    assert 0 < len(name.encode()) <= MAX_NAME
-    assert name.isprintable()
-    assert not set(name) & set('/\\<>:"|?*')
-    assert name == name.strip(" .")
-    assert safe_name(name) == name
 
 
 # --- properties ---

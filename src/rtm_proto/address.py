@@ -4,6 +4,7 @@
     wss://HOST:PORT[/PATH]   the same in TLS, 13322
     tcp://HOST:PORT          raw FPNN, 13321
     tcps://HOST:PORT         the same in TLS, 13322
+    http://, https://        a stored file
 
 A host is a name of letters, digits, ``-``, ``_`` and dots (others are written as IDNA), an IPv4
 address, or an IPv6 address in brackets.
@@ -17,7 +18,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from .errors import LocalProtocolError
 
@@ -29,6 +30,9 @@ _PORT = re.compile("[0-9]{1,5}")
 _IPV6 = re.compile("[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~-]+)?")
 _BRACKETED = re.compile("\\[[^]]*](?::[0-9]*)?")
 _USER = re.compile("(?<=//).*@", re.DOTALL)
+_HTTP_PORTS = {"http": 80, "https": 443}
+_HTTP_USER = re.compile(r"//[^/?#]*@")
+_SHOWN_URL = 80  # characters of a URL that an error message shows
 _PROXY_PORTS = {"ws": 13461, "wss": 13462, "tcp": 13461, "tcps": 13462}
 
 
@@ -151,11 +155,62 @@ def file_route(main: Address, route: str) -> FileRoute:
             )
         return FileRoute(main, proxied=True)
     try:
-        return FileRoute(main, proxied=False, fixed=parse_url(route))
+        fixed = parse_url(route)
     except LocalProtocolError as exc:
         raise LocalProtocolError(
             f"file_route is 'auto', 'direct', 'proxied' or a URL: {exc}"
         ) from exc
+    return FileRoute(main, proxied=fixed.host.startswith("fileproxy-"), fixed=fixed)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpUrl:
+    """Where a file is: ``target`` is path and query, as a request carries them."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+
+    @property
+    def authority(self) -> str:
+        """Host and, unless it is the scheme's own, port; an IPv6 host in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _HTTP_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}{self.target}"
+
+
+def parse_http_url(url: str) -> HttpUrl:
+    """The parts of *url*, which is http or https, without a user; a fragment is left out.
+
+    Raises LocalProtocolError that names what was expected and what came.
+    """
+    expected = "a file's URL is http://HOST... or https://HOST..."
+    if not isinstance(url, str):
+        raise LocalProtocolError(f"{expected}, got {url!r}")
+    if _HTTP_USER.search(url):  # and never show it: it may be a password
+        raise LocalProtocolError(
+            f"{expected} without a user, got {_HTTP_USER.sub('//...@', url)!r}"
+        )
+    shown = repr(url[:_SHOWN_URL] + ("..." if len(url) > _SHOWN_URL else ""))
+    if any(c.isspace() or not c.isprintable() for c in url):
+        raise LocalProtocolError(f"{expected} without blanks or control characters, got {shown}")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        host = _host(parts.hostname or "", bracketed="[" in parts.netloc)
+    except ValueError as exc:
+        raise LocalProtocolError(f"{expected}, got {shown}: {exc}") from exc
+    if parts.scheme not in _HTTP_PORTS or not host or port == 0 or "%" in host:
+        raise LocalProtocolError(f"{expected}, got {shown}")
+    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
+    if parts.query:
+        target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?[]")
+    if ":" in host:
+        host = str(ip_address(host))
+    return HttpUrl(parts.scheme, host, port or _HTTP_PORTS[parts.scheme], target)
 
 
 def _host(text: str, *, bracketed: bool) -> str | None:

@@ -24,10 +24,16 @@ from .payload import INT64_MAX, INT64_MIN, load_json
 
 MAX_ATTRS = 2048  # bytes of encoded attrs (published limit, 2018)
 SIGN_SIZE = 32  # characters of a sign
+MAX_NAME = 200  # bytes of a safe name as UTF-8 (file systems take 255)
+DEFAULT_NAME = "file"
 NO_SIGN = "0" * SIGN_SIZE  # stands for the sign until the file has been read
 
 _NOT_UNICODE = re.compile("[\ud800-\udfff]")
 _DECIMAL = re.compile("-?[0-9]{1,19}")
+_MAX_EXTENSION = 20  # bytes of an extension that is kept when a name is cut
+_FORBIDDEN = re.compile(r'[<>:"|?*]')  # in names on Windows
+# Names of devices on Windows, with any extension.
+_RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³]) *(?:\.|$)", re.I)
 
 
 def file_sign(digest: str, token: str) -> str:
@@ -80,6 +86,24 @@ def clean_name(name: str) -> str:
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
     base = "".join(c for c in base if c.isprintable())
     return "" if base in (".", "..") else base
+
+
+def safe_name(text: str) -> str:
+    """A file name made of *text* that no file system takes for anything else.
+
+    The last path part, without control characters, without leading dots; no device of Windows, no
+    character that it forbids, at most 200 bytes of UTF-8 (the extension stays); else ``file``.
+    """
+    name = _FORBIDDEN.sub("_", clean_name(text)).strip(". ")
+    most = MAX_NAME - 1  # bytes: one is left for the "_" below
+    if len(name.encode()) > most:
+        stem, dot, ext = name.rpartition(".")
+        tail = dot + ext if stem and len(ext.encode()) <= _MAX_EXTENSION else ""
+        room = most - len(tail.encode())
+        name = name.encode()[:room].decode(errors="ignore").rstrip(". ") + tail
+    if _RESERVED.match(name):
+        name = f"_{name}"
+    return name or DEFAULT_NAME
 
 
 def extension(name: str) -> str:

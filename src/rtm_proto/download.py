@@ -25,9 +25,8 @@ import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from hashlib import md5
-from ipaddress import IPv6Address
 from typing import Any, TypeVar
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import unquote, urljoin
 
 try:
     import h11
@@ -36,7 +35,8 @@ except ModuleNotFoundError as exc:
         f"rtm_proto.download needs {exc.name}: pip install 'rtm-proto[websocket]'", name=exc.name
     ) from exc
 
-from .attrs import clean_name
+from .address import HttpUrl, parse_http_url
+from .attrs import DEFAULT_NAME, safe_name
 from .errors import ConnectFailed, DownloadFailed, LocalProtocolError
 from .flows.steps import Now, Pause
 from .flows.transfer import check_timeout
@@ -48,24 +48,14 @@ MAX_HEAD = 16_384  # bytes of an answer's head, with the interim answers before 
 MAX_REDIRECTS = 5
 MAX_RESUMES = 3  # attempts after the first one
 RETRY_PAUSE = 1.0  # seconds before the second resume (the first is at once); then doubled
-MAX_NAME = 200  # bytes of a safe name as UTF-8 (file systems take 255)
-DEFAULT_NAME = "file"
 
 Result = TypeVar("Result")
 
-_PORTS = {"http": 80, "https": 443}
 _REDIRECTS = (301, 302, 303, 307, 308)
-_SHOWN_URL = 80  # characters of a URL that an error message shows
-_MAX_EXTENSION = 20  # bytes of an extension that is kept when a name is cut
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
 _STRONG_ETAG = re.compile(rb'"[\x21\x23-\x7e\x80-\xff]*"')
 _CONTENT_RANGE = re.compile(rb"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})", re.IGNORECASE)
-_USER = re.compile(r"//[^/?#]*@")
-_HOST = re.compile(r"[A-Za-z0-9._-]+")
 _BAD_FIRST_LINE = ("illegal request line", "no response line received")  # h11's words
-_FORBIDDEN = re.compile(r'[<>:"|?*]')  # in names on Windows
-# Names of devices on Windows, with any extension.
-_RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³]) *(?:\.|$)", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,70 +149,6 @@ DownloadStep = (
 )
 
 DownloadFlow = Generator[DownloadStep, Any, Result]
-
-
-@dataclass(frozen=True, slots=True)
-class HttpUrl:
-    """Where a file is: ``target`` is path and query, as a request carries them."""
-
-    scheme: str
-    host: str
-    port: int
-    target: str
-
-    @property
-    def authority(self) -> str:
-        """Host and, unless it is the scheme's own, port; an IPv6 host in brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.authority}{self.target}"
-
-
-def parse_http_url(url: str) -> HttpUrl:
-    """The parts of *url*, which is http or https, without a user; a fragment is left out.
-
-    Raises LocalProtocolError that names what was expected and what came.
-    """
-    expected = "a file's URL is http://HOST... or https://HOST..."
-    if not isinstance(url, str):
-        raise LocalProtocolError(f"{expected}, got {url!r}")
-    if _USER.search(url):  # and never show it: it may be a password
-        raise LocalProtocolError(f"{expected} without a user, got {_USER.sub('//...@', url)!r}")
-    shown = repr(url[:_SHOWN_URL] + ("..." if len(url) > _SHOWN_URL else ""))
-    if any(c.isspace() or not c.isprintable() for c in url):
-        raise LocalProtocolError(f"{expected} without blanks or control characters, got {shown}")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-        host = _ascii_host(parts.hostname or "", bracketed="[" in parts.netloc)
-    except ValueError as exc:
-        raise LocalProtocolError(f"{expected}, got {shown}: {exc}") from exc
-    if parts.scheme not in _PORTS or not host or port == 0:
-        raise LocalProtocolError(f"{expected}, got {shown}")
-    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
-    if parts.query:
-        target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?[]")
-    return HttpUrl(parts.scheme, host, port or _PORTS[parts.scheme], target)
-
-
-def safe_name(text: str) -> str:
-    """A file name made of *text* that no file system takes for anything else.
-
-    The last path part, without control characters, without leading dots; no device of Windows, no
-    character that it forbids, at most 200 bytes of UTF-8 (the extension stays); else ``file``.
-    """
-    name = _FORBIDDEN.sub("_", clean_name(text)).strip(". ")
-    most = MAX_NAME - 1  # bytes: one is left for the "_" below
-    if len(name.encode()) > most:
-        stem, dot, ext = name.rpartition(".")
-        tail = dot + ext if stem and len(ext.encode()) <= _MAX_EXTENSION else ""
-        room = most - len(tail.encode())
-        name = name.encode()[:room].decode(errors="ignore").rstrip(". ") + tail
-    if _RESERVED.match(name):
-        name = f"_{name}"
-    return name or DEFAULT_NAME
 
 
 class Download:
@@ -513,16 +439,3 @@ class Download:
 def _header(response: h11.Response, name: bytes) -> bytes | None:
     values = [value for found, value in response.headers if found == name]
     return b", ".join(values) if values else None
-
-
-def _ascii_host(host: str, *, bracketed: bool) -> str:
-    """*host* as it is dialled and named in a request; ValueError where it is none."""
-    if bracketed:
-        address = IPv6Address(host)
-        if address.scope_id is not None:
-            raise ValueError("a zone means nothing to a server")
-        return str(address)
-    name = host if host.isascii() else host.encode("idna").decode()
-    if name and not _HOST.fullmatch(name):
-        raise ValueError(f"{name!r} is no host")
-    return name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..download import DEFAULT_NAME, safe_name
+from ..attrs import DEFAULT_NAME, safe_name
 from ..files import Saved
 from ..received import ClientEvent, Disconnected, FileReceived
 from .exits import Exit, Failure, explain, printable

@@ -268,6 +268,7 @@ class Visit:
             ping=False,
             silence=settings.idle_timeout,
             oversize_code=Code.FILE_TOO_LARGE if self._on_file_port else Code.INVALID_PACKAGE,
+            stop_code=Code.SERVER_STOPPING,
             wall_ms=self._gate.wall_ms,
         )
         self._deadline = None if self._on_file_port else self._log_in_by

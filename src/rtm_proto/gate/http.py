@@ -25,8 +25,7 @@ from urllib.parse import quote, unquote
 
 import h11
 
-from ..attrs import extension
-from ..download import safe_name
+from ..attrs import extension, safe_name
 from ..errors import LocalProtocolError
 from ..link import Buffer
 from ..received import FileType
