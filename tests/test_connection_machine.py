@@ -7,7 +7,7 @@ what is not in the table of transitions is a local error that changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from hypothesis import settings
@@ -127,7 +127,10 @@ class TwoPeers(RuleBasedStateMachine):
             )
             server: Link = WebSocketLink.server(max_package=MAX_PACKAGE)
         else:
-            client, server = StreamLink(max_package=MAX_PACKAGE), StreamLink(max_package=MAX_PACKAGE)
+            client, server = (
+                StreamLink(max_package=MAX_PACKAGE),
+                StreamLink(max_package=MAX_PACKAGE),
+            )
         self.sides = [Side(client, client=True), Side(server, client=False)]
         if begun:
             self.connect(0)
@@ -361,7 +364,7 @@ class TwoPeers(RuleBasedStateMachine):
         side.asked[quest_id] = self.numbers
 
     @contextmanager
-    def unchanged_by_errors(self, side: Side, *, expected: bool) -> Iterator[None]:
+    def unchanged_by_errors(self, side: Side, *, expected: bool) -> Generator[None]:
         """Whatever is raised in here was raised before anything changed."""
         connection = side.connection
         side.collect(clean=self.clean)

@@ -262,9 +262,7 @@ def test_pieces_are_handed_over_until_the_quest_has_ended() -> None:
     assert counter.desk.hand(ticket, b"\xc4")
     assert counter.desk.hand(ticket, b"\x01")
     error = encode({"code": 200031, "ex": ""})
-    counter.connection.receive_data(
-        encode_answer(error, ticket.quest_id, status=1), now=1
-    )
+    counter.connection.receive_data(encode_answer(error, ticket.quest_id, status=1), now=1)
     counter.desk.collect(now=1)
     assert not counter.desk.hand(ticket, b"x")
     with pytest.raises(QuestRefused):

@@ -29,6 +29,7 @@ from tests.pair import packages_in
 
 UID = 1002
 URL = "https://files.example/x/photo.png"
+DEEP = 2 * MAX_DEPTH
 SENDER = 9007199254740993  # a number that JavaScript loses
 
 PLAIN = FileReceived(
@@ -244,7 +245,7 @@ def test_everything_else_may_be_odd(odd: object) -> None:
         ('{"url":"U","size":1e999}', "U", None, None),
         ('{"url":"U","more":' + "9" * 4000 + "}", "U", None, None),
         ('{"url":"U","more":[' + "0," * MAX_NODES + "0]}", "U", None, None),
-        ('{"url":"U","more":' + "[" * (MAX_DEPTH * 2) + "]" * (MAX_DEPTH * 2) + "}", "U", None, None),
+        ('{"url":"U","more":' + "[" * DEEP + "]" * DEEP + "}", "U", None, None),
         ('{"url":"U","url":"V"}', "V", None, None),
         ('{"url":"a\\ud800b","surl":"a\udc80b"}', "a\ufffdb", None, "a\ufffdb"),
         ('{"url":"a\\ud800b","size":NaN}', "a\ufffdb", None, None),
@@ -363,8 +364,11 @@ def test_every_push_is_an_event_or_a_payload_error(
     try:
         event, _ = parse_push(method, params, UID)
     except PayloadError:
-        assert type(mtype) is not int or type(sender) is not int or sender > 2**63 - 1 or (
-            mtype > 2**63 - 1
+        assert (
+            type(mtype) is not int
+            or type(sender) is not int
+            or sender > 2**63 - 1
+            or (mtype > 2**63 - 1)
         )
         return
     msg = params.get("msg")

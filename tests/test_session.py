@@ -289,10 +289,13 @@ BAD_PARAMS: list[Params] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("method", "params"),
-    [(method, {}) for method in BAD_METHODS] + [("hello", params) for params in BAD_PARAMS],
-)
+NOT_TO_BE_SAID: list[tuple[str, Params]] = [
+    *((method, {}) for method in BAD_METHODS),
+    *(("hello", params) for params in BAD_PARAMS),
+]
+
+
+@pytest.mark.parametrize(("method", "params"), NOT_TO_BE_SAID)
 def test_what_cannot_be_said_changes_nothing(method: str, params: Params) -> None:
     session = Session()
     with pytest.raises(LocalProtocolError):

@@ -188,6 +188,18 @@ def test_a_head_over_the_limit_is_refused_however_it_is_cut() -> None:
         assert caught.value.status == 431
 
 
+@pytest.mark.parametrize("request_", [b" GET / HTTP/1.1\r\n\r\n", b"\r\n\r\n", b"\x00\r\n\r\n"])
+def test_what_is_said_of_a_bad_request_does_not_hang_on_the_cuts(request_: bytes) -> None:
+    said: set[tuple[int | None, str]] = set()
+    for chunks in cuts(request_):
+        upgrade = ServerUpgrade()
+        with pytest.raises(HandshakeRefused) as caught:
+            for chunk in chunks:
+                upgrade.receive_data(chunk)
+        said.add((caught.value.status, str(caught.value)))
+    assert said == {(400, "illegal request line")}
+
+
 def test_a_request_that_never_ends_is_refused_within_the_limit() -> None:
     upgrade = ServerUpgrade()
     with pytest.raises(HandshakeRefused):
@@ -355,6 +367,21 @@ def test_a_refusals_body_is_collected_up_to_a_limit(rest: bytes, body: bytes) ->
 def test_what_begins_as_no_answer_is_refused_without_waiting_for_more(answer: bytes) -> None:
     with pytest.raises(HandshakeRefused, match="not HTTP"):
         client().receive_data(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTQ/1.1 200 OK\r\n\r\n", b"\r\n\r\n", b"\x00HTTP/1.1 200 OK\r\n\r\n", b"FPNN\x01\r\n\r\n"],
+)
+def test_what_is_said_of_a_bad_answer_does_not_hang_on_the_cuts(answer: bytes) -> None:
+    said: set[str] = set()
+    for chunks in cuts(answer):
+        upgrade = client()
+        with pytest.raises(HandshakeRefused, match="not HTTP") as caught:
+            for chunk in chunks:
+                upgrade.receive_data(chunk)
+        said.add(str(caught.value))
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize(

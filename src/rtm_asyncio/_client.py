@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -435,7 +435,7 @@ async def open_client(
     login_timeout: float = LOGIN_TIMEOUT,
     ssl_context: ssl.SSLContext | None = None,
     connect: Connect | None = None,
-) -> AsyncIterator[Client]:
+) -> AsyncGenerator[Client, None]:
     """Connect to the gate at *url* and log in; leaving the block logs out.
 
     *url*: ws://, wss://, tcp:// or tcps:// and HOST[:PORT]. *pid*, *uid*, *token*: the project,
@@ -463,11 +463,11 @@ async def open_client(
             connect=connect,
         )
         try:
-            await client._open()
+            await client._open()  # pyright: ignore[reportPrivateUsage]
             try:
                 yield client
             finally:
-                await client._leave()
+                await client._leave()  # pyright: ignore[reportPrivateUsage]
         except asyncio.CancelledError:
             raise
         except BaseException as exc:

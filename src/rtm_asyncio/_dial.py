@@ -65,9 +65,12 @@ async def open_stream(
     if not tls:
         return await anyio.connect_tcp(host, port)
     context = ssl.create_default_context() if ssl_context is None else ssl_context
-    return await anyio.connect_tcp(
-        host, port, ssl_context=context, tls_hostname=host, tls_standard_compatible=False
-    )
+    try:
+        return await anyio.connect_tcp(
+            host, port, ssl_context=context, tls_hostname=host, tls_standard_compatible=False
+        )
+    except anyio.EndOfStream:
+        raise ConnectionResetError("closed inside the TLS handshake") from None
 
 
 def plainly(exc: BaseException) -> str:

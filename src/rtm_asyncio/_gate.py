@@ -7,8 +7,8 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import anyio
@@ -91,22 +91,6 @@ class GateServer:
 
     # --- private ---
 
-    async def _accept(
-        self, ssl_context: ssl.SSLContext | None, on_file_port: bool, stream: anyio.abc.ByteStream
-    ) -> None:
-        if ssl_context is not None:
-            try:
-                with anyio.fail_after(HANDSHAKE_TIMEOUT):
-                    secure = await TLSStream.wrap(
-                        stream, server_side=True, ssl_context=ssl_context, standard_compatible=False
-                    )
-            except (anyio.EndOfStream, anyio.BrokenResourceError, OSError) as exc:
-                _log.debug("no TLS with a visitor: %s", plainly(exc))
-                await anyio.aclose_forcefully(stream)
-                return
-            stream = secure
-        await self.serve_stream(stream, on_file_port=on_file_port)
-
     def _carry_out_effects(self) -> None:
         for effect in self._gate.effects():
             if self._store.blocking:
@@ -137,7 +121,7 @@ async def serve_gate(
     store: Store | None = None,
     limits: Limits | None = None,
     ssl_context: ssl.SSLContext | None = None,
-) -> AsyncIterator[GateServer]:
+) -> AsyncGenerator[GateServer, None]:
     """Run a gate of one's own; leaving the block ends it.
 
     *users*: the login token of each uid of the project *pid*. *host* is bound on two ports, of
@@ -149,38 +133,60 @@ async def serve_gate(
     Raises OSError when a port cannot be bound.
     """
     kept = MemoryStore() if store is None else store
-    main_listener = await anyio.create_tcp_listener(local_host=host, local_port=port)
-    try:
+    async with AsyncExitStack() as stack:
+        main_listener = await anyio.create_tcp_listener(local_host=host, local_port=port)
+        stack.push_async_callback(anyio.aclose_forcefully, main_listener)
         file_listener = await anyio.create_tcp_listener(local_host=host, local_port=file_port)
-    except BaseException:
-        await anyio.aclose_forcefully(main_listener)
-        raise
-    scheme = "ws" if ssl_context is None else "wss"
-    address = Address(scheme, host, _port(main_listener))
-    file_address = Address(scheme, host, _port(file_listener))
-    settings = GateSettings(
-        pid,
-        users,
-        endpoint or file_address.authority,
-        tls=ssl_context is not None,
-        limits=limits or Limits(),
-    )
-    gate = Gate(settings, wall_ms=_wall_ms, make_token=_make_token, store=kept)
-    left_with: BaseException | None = None
-    async with anyio.create_task_group() as tasks:
-        server = GateServer(tasks, gate, kept, address, file_address)
-        for listener, on_file_port in ((main_listener, False), (file_listener, True)):
-            handler = partial(server._accept, ssl_context, on_file_port)
-            tasks.start_soon(_serve, listener, handler, tasks)
+        stack.push_async_callback(anyio.aclose_forcefully, file_listener)
+        scheme = "ws" if ssl_context is None else "wss"
+        address = Address(scheme, host, _port(main_listener))
+        file_address = Address(scheme, host, _port(file_listener))
+        settings = GateSettings(
+            pid,
+            users,
+            endpoint or file_address.authority,
+            tls=ssl_context is not None,
+            limits=limits or Limits(),
+        )
+        gate = Gate(settings, wall_ms=_wall_ms, make_token=_make_token, store=kept)
+        left_with: BaseException | None = None
+        async with anyio.create_task_group() as tasks:
+            server = GateServer(tasks, gate, kept, address, file_address)
+            for listener, on_file_port in ((main_listener, False), (file_listener, True)):
+                handler = partial(_accept, server, ssl_context, on_file_port)
+                tasks.start_soon(_serve, listener, handler, tasks)
+            try:
+                yield server
+            except asyncio.CancelledError:
+                raise
+            except BaseException as exc:
+                left_with = exc  # raised below, as itself and not in the tasks' group
+            tasks.cancel_scope.cancel()
+        if left_with is not None:
+            raise left_with
+
+
+async def _accept(
+    server: GateServer,
+    ssl_context: ssl.SSLContext | None,
+    on_file_port: bool,
+    stream: anyio.abc.ByteStream,
+) -> None:
+    if ssl_context is not None:
         try:
-            yield server
-        except asyncio.CancelledError:
+            with anyio.fail_after(HANDSHAKE_TIMEOUT):
+                secure = await TLSStream.wrap(
+                    stream, server_side=True, ssl_context=ssl_context, standard_compatible=False
+                )
+        except (anyio.EndOfStream, anyio.BrokenResourceError, OSError) as exc:
+            _log.debug("no TLS with a visitor: %s", plainly(exc))
+            await anyio.aclose_forcefully(stream)
+            return
+        except BaseException:
+            await anyio.aclose_forcefully(stream)
             raise
-        except BaseException as exc:
-            left_with = exc  # raised below, as itself and not in the tasks' group
-        tasks.cancel_scope.cancel()
-    if left_with is not None:
-        raise left_with
+        stream = secure
+    await server.serve_stream(stream, on_file_port=on_file_port)
 
 
 async def _serve(
@@ -188,10 +194,7 @@ async def _serve(
     handler: Callable[[anyio.abc.ByteStream], Awaitable[None]],
     tasks: anyio.abc.TaskGroup,
 ) -> None:
-    try:
-        await listener.serve(handler, tasks)
-    finally:
-        await anyio.aclose_forcefully(listener)
+    await listener.serve(handler, tasks)
 
 
 def _carry_out(store: Store, effect: Effect) -> tuple[StoredFile | bytes | None, StoreFault | None]:

@@ -170,14 +170,14 @@ class Wire:
     async def _part(self) -> None:
         """Say that we are done, and give the peer time to hear it: a plain close may destroy
         what is on its way to it."""
-        stream: anyio.abc.AnyByteStream = self._stream
-        while isinstance(stream, TLSStream):
-            stream = stream.transport_stream  # TLS has no end of one side, TCP below it has
+        stream = _below_tls(self._stream)  # TLS has no end of one side, TCP below it has
         if isinstance(stream, anyio.abc.ByteStream):
             try:
                 await stream.send_eof()
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                 return  # the peer was faster
+            except NotImplementedError:
+                return  # a stream of one's own that cannot end one side
             await self._read_all.wait()
 
     def _broken(self, exc: Exception) -> None:
@@ -216,3 +216,9 @@ def quick_ack(stream: anyio.abc.ByteStream) -> Callable[[], None]:
             sock.setsockopt(socket.IPPROTO_TCP, option, 1)
 
     return again
+
+
+def _below_tls(stream: anyio.abc.AnyByteStream) -> anyio.abc.AnyByteStream:
+    while isinstance(stream, TLSStream):
+        stream = stream.transport_stream
+    return stream

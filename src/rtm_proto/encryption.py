@@ -35,7 +35,7 @@ try:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.decrepit.ciphers.modes import CFB
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.ciphers import Cipher
+    from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
     from cryptography.hazmat.primitives.ciphers.algorithms import AES
     from cryptography.hazmat.primitives.serialization import (
         load_der_private_key,
@@ -102,7 +102,7 @@ _CURVES: dict[Curve, ec.EllipticCurve] = {
 class PublicKey:
     """A point that is on its curve; ``raw`` is X‖Y, big-endian, without a prefix."""
 
-    __slots__ = ("_key", "curve", "raw")
+    __slots__ = ("curve", "point", "raw")
 
     def __init__(self, raw: bytes, curve: Curve) -> None:
         """Raises LocalProtocolError for a wrong length, and for what is no point of *curve*."""
@@ -112,7 +112,7 @@ class PublicKey:
                 f"got {len(raw)} ({show_bytes(raw)})"
             )
         try:
-            self._key = ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[curve], _POINT + raw)
+            self.point = ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[curve], _POINT + raw)
         except ValueError as exc:
             raise LocalProtocolError(
                 f"a public key must be a point of {curve.value}, this is none ({show_bytes(raw)})"
@@ -185,7 +185,7 @@ class PrivateKey:
             raise LocalProtocolError(
                 f"a key of {self.public.curve.value} is needed, got one of {peer.curve.value}"
             )
-        return self._key.exchange(ec.ECDH(), peer._key)
+        return self._key.exchange(ec.ECDH(), peer.point)
 
 
 def derive(secret: bytes, bits: int) -> tuple[bytes, bytes]:
@@ -221,6 +221,8 @@ class EncryptedLink(Link):
         self._bits = bits
         self._required = required
         self._cipher: Cipher[CFB] | None = None
+        self._encryptor: CipherContext  # these two come with the cipher
+        self._decryptor: CipherContext
         self._splitter = Splitter(max_package)
         # What came before it was clear how to read it: at most MAX_CLEAR bytes and one buffer.
         self._start = bytearray()
@@ -230,6 +232,8 @@ class EncryptedLink(Link):
         self._size = 0
         self._missing = 0
         self._oversize = False
+        if server_public_key is not None:
+            self._begin_cipher(server_public_key)
 
     @classmethod
     def client(
@@ -282,9 +286,7 @@ class EncryptedLink(Link):
 
     def start(self) -> None:
         """A client sends its key, in clear; a server waits."""
-        peer = self._server_public_key
-        if peer is not None:
-            self._begin_cipher(peer)
+        if self._server_public_key is not None:
             self._out.append(self._key_quest())
 
     def set_max_package(self, size: int) -> None:
@@ -309,7 +311,9 @@ class EncryptedLink(Link):
     def receive_eof(self) -> None:
         """The peer's end of the stream: in order between packages, a fault inside one."""
         if not self.is_open:
-            what = "*key" if self._server_public_key is None else "its answer to *key"
+            what = "it sent a package"
+            if self._server_public_key is not None:
+                what = "it answered *key: FPNN's servers refuse a key so"
             self._end(CloseKind.HANDSHAKE, f"the peer closed before {what}")
             return
         pending = self._splitter.pending + len(self._length)
@@ -360,11 +364,14 @@ class EncryptedLink(Link):
         self._encryptor = self._cipher.encryptor()
         self._decryptor = self._cipher.decryptor()
 
+    def _hear_clear(self, data: Buffer) -> tuple[list[Package], FramingError | None]:
+        """What the first bytes say if they are in clear; they are kept, if they are not."""
+        self._start += data
+        return self._clear.feed(data), self._clear.fault
+
     def _receive_first(self, data: Buffer) -> None:
         """A server: is it ``*key``?"""
-        self._start += data
-        packages = self._clear.feed(data)
-        fault = self._clear.fault
+        packages, fault = self._hear_clear(data)
         if not packages and fault is None:
             return
         start, self._start = self._start, bytearray()
@@ -410,12 +417,11 @@ class EncryptedLink(Link):
         in stream mode comes by chance once in 2^32 connections.
         """
         if self._clear.fault is None:
-            self._start += data
-            packages = self._clear.feed(data)
+            packages, fault = self._hear_clear(data)
             if packages:
                 self._end(CloseKind.HANDSHAKE, f"{_judged(packages[0])}, in clear")
                 return
-            if self._clear.fault is None:
+            if fault is None:
                 return
             data, self._start = self._start, bytearray()
         self._read(data)
@@ -530,7 +536,7 @@ def _judged(package: Package) -> str:
         return f"the first package must be the answer to *key, got {_named(package)}"
     try:
         params = decode(package.payload)
-        code, text = int_of(params, "code"), text_of(params, "ex", "")
+        code, text = int_of(params, "code", int(Code.UNKNOWN)), text_of(params, "ex", "")
     except PayloadError:
         code, text = int(Code.UNKNOWN), ""
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -12,7 +12,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from rtm_proto.errors import FileUnusable
 from rtm_proto.flows.steps import SourceOpened
@@ -38,7 +38,7 @@ class Source:
             return SourceOpened(len(self._stream.getbuffer()), "", "the given bytes")
         if isinstance(file, (str, os.PathLike)):
             return self._open_path(os.fsdecode(file))
-        if isinstance(file, io.TextIOBase):
+        if isinstance(cast("object", file), io.TextIOBase):
             raise FileUnusable(f"a file gives bytes, this one text: open it in 'rb', got {file!r}")
         try:
             size = file.seek(0, os.SEEK_END)

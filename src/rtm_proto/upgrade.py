@@ -184,9 +184,6 @@ class ClientUpgrade:
             if head is None:
                 if self._taken > MAX_HEAD:
                     raise HandshakeRefused(None, f"the answer's head is over {MAX_HEAD} bytes")
-                start = self._http.trailing_data[0][: len(_HTTP)]
-                if not _HTTP.startswith(start):  # h11 would wait for the line's end
-                    raise HandshakeRefused(None, f"the answer is not HTTP: {show_bytes(start)}")
                 return None
             if isinstance(head, h11.InformationalResponse):
                 self._check(head)
@@ -211,6 +208,12 @@ class ClientUpgrade:
     def _next_head(self) -> h11.InformationalResponse | h11.Response | None:
         """The 101, or another final answer, or None if neither is whole."""
         while True:
+            # h11 would wait for the line's end; what it says before that depends on the cuts.
+            start = self._http.trailing_data[0][: len(_HTTP)]
+            if not _HTTP.startswith(start):
+                wrong = next(n for n in range(1, len(_HTTP) + 1) if not _HTTP.startswith(start[:n]))
+                shown = show_bytes(start[:wrong])
+                raise HandshakeRefused(None, f"the answer is not HTTP: {shown}")
             try:
                 event = self._http.next_event()
             except h11.RemoteProtocolError as exc:
@@ -291,7 +294,10 @@ class ServerUpgrade:
                 self._http.next_event()  # the end of a request without a body
                 return self._http.trailing_data[0] + data[room:]
         except h11.RemoteProtocolError as exc:
-            raise HandshakeRefused(exc.error_status_hint, str(exc)) from exc
+            # How h11 calls a bad first line depends on the cuts; and it quotes without a limit.
+            text = str(exc).partition(": bytearray")[0]
+            text = "illegal request line" if text == "no request line received" else text
+            raise HandshakeRefused(exc.error_status_hint, text) from exc
         if self._taken > MAX_HEAD:
             raise HandshakeRefused(431, f"the request's head is over {MAX_HEAD} bytes")
         return None

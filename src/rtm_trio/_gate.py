@@ -6,8 +6,8 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import trio
@@ -83,23 +83,6 @@ class GateServer:
 
     # --- private ---
 
-    async def _accept(
-        self, ssl_context: ssl.SSLContext | None, on_file_port: bool, stream: trio.abc.Stream
-    ) -> None:
-        if ssl_context is not None:
-            try:
-                with trio.fail_after(HANDSHAKE_TIMEOUT):
-                    secure = trio.SSLStream(
-                        stream, ssl_context, server_side=True, https_compatible=True
-                    )
-                    await secure.do_handshake()
-            except (trio.TooSlowError, trio.BrokenResourceError, OSError) as exc:
-                _log.debug("no TLS with a visitor: %s", plainly(exc))
-                await trio.aclose_forcefully(stream)
-                return
-            stream = secure
-        await self.serve_stream(stream, on_file_port=on_file_port)
-
     def _carry_out_effects(self) -> None:
         for effect in self._gate.effects():
             if self._store.blocking:
@@ -130,7 +113,7 @@ async def serve_gate(
     store: Store | None = None,
     limits: Limits | None = None,
     ssl_context: ssl.SSLContext | None = None,
-) -> AsyncIterator[GateServer]:
+) -> AsyncGenerator[GateServer, None]:
     """Run a gate of one's own; leaving the block ends it.
 
     *users*: the login token of each uid of the project *pid*. *host* is bound on two ports, of
@@ -142,38 +125,61 @@ async def serve_gate(
     Raises OSError when a port cannot be bound.
     """
     kept = MemoryStore() if store is None else store
-    main_listeners = await trio.open_tcp_listeners(port, host=host)
-    try:
+    async with AsyncExitStack() as stack:
+        main_listeners = await trio.open_tcp_listeners(port, host=host)
+        stack.push_async_callback(_close, main_listeners)
         file_listeners = await trio.open_tcp_listeners(file_port, host=host)
-    except BaseException:
-        await _close(main_listeners)
-        raise
-    scheme = "ws" if ssl_context is None else "wss"
-    address = Address(scheme, host, _port(main_listeners))
-    file_address = Address(scheme, host, _port(file_listeners))
-    settings = GateSettings(
-        pid,
-        users,
-        endpoint or file_address.authority,
-        tls=ssl_context is not None,
-        limits=limits or Limits(),
-    )
-    gate = Gate(settings, wall_ms=_wall_ms, make_token=_make_token, store=kept)
-    left_with: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        server = GateServer(nursery, gate, kept, address, file_address)
-        for listeners, on_file_port in ((main_listeners, False), (file_listeners, True)):
-            handler = partial(server._accept, ssl_context, on_file_port)
-            nursery.start_soon(_serve, listeners, handler, nursery)
+        stack.push_async_callback(_close, file_listeners)
+        scheme = "ws" if ssl_context is None else "wss"
+        address = Address(scheme, host, _port(main_listeners))
+        file_address = Address(scheme, host, _port(file_listeners))
+        settings = GateSettings(
+            pid,
+            users,
+            endpoint or file_address.authority,
+            tls=ssl_context is not None,
+            limits=limits or Limits(),
+        )
+        gate = Gate(settings, wall_ms=_wall_ms, make_token=_make_token, store=kept)
+        left_with: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            server = GateServer(nursery, gate, kept, address, file_address)
+            for listeners, on_file_port in ((main_listeners, False), (file_listeners, True)):
+                handler = partial(_accept, server, ssl_context, on_file_port)
+                nursery.start_soon(_serve, listeners, handler, nursery)
+            try:
+                yield server
+            except trio.Cancelled:
+                raise
+            except BaseException as exc:
+                left_with = exc  # raised below, as itself and not in the nursery's group
+            nursery.cancel_scope.cancel()
+        if left_with is not None:
+            raise left_with
+
+
+async def _accept(
+    server: GateServer,
+    ssl_context: ssl.SSLContext | None,
+    on_file_port: bool,
+    stream: trio.abc.Stream,
+) -> None:
+    if ssl_context is not None:
         try:
-            yield server
-        except trio.Cancelled:
+            with trio.fail_after(HANDSHAKE_TIMEOUT):
+                secure = trio.SSLStream(
+                    stream, ssl_context, server_side=True, https_compatible=True
+                )
+                await secure.do_handshake()
+        except (trio.TooSlowError, trio.BrokenResourceError, OSError) as exc:
+            _log.debug("no TLS with a visitor: %s", plainly(exc))
+            await trio.aclose_forcefully(stream)
+            return
+        except BaseException:
+            await trio.aclose_forcefully(stream)
             raise
-        except BaseException as exc:
-            left_with = exc  # raised below, as itself and not in the nursery's group
-        nursery.cancel_scope.cancel()
-    if left_with is not None:
-        raise left_with
+        stream = secure
+    await server.serve_stream(stream, on_file_port=on_file_port)
 
 
 async def _serve(
@@ -181,10 +187,7 @@ async def _serve(
     handler: Callable[[trio.abc.Stream], Awaitable[None]],
     nursery: trio.Nursery,
 ) -> None:
-    try:
-        await trio.serve_listeners(handler, listeners, handler_nursery=nursery)
-    finally:
-        await _close(listeners)
+    await trio.serve_listeners(handler, listeners, handler_nursery=nursery)
 
 
 async def _close(listeners: list[trio.SocketListener]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import trio
 
@@ -166,9 +166,7 @@ class Wire:
     async def _part(self) -> None:
         """Say that we are done, and give the peer time to hear it: a plain close may destroy
         what is on its way to it."""
-        stream = self._stream
-        while isinstance(stream, trio.SSLStream):
-            stream = stream.transport_stream  # TLS has no end of one side, TCP below it has
+        stream = _below_tls(self._stream)  # TLS has no end of one side, TCP below it has
         if isinstance(stream, trio.abc.HalfCloseableStream):
             try:
                 await stream.send_eof()
@@ -202,8 +200,7 @@ def quick_ack(stream: trio.abc.Stream) -> Callable[[], None]:
     The framework's server writes each package by itself without TCP_NODELAY: with delayed
     acknowledgements every second small package waits some 44 ms. The option is not sticky.
     """
-    while isinstance(stream, trio.SSLStream):
-        stream = stream.transport_stream
+    stream = _below_tls(stream)
     option = getattr(socket, "TCP_QUICKACK", None)
     if option is None or not isinstance(stream, trio.SocketStream):
         return lambda: None
@@ -216,3 +213,9 @@ def quick_ack(stream: trio.abc.Stream) -> Callable[[], None]:
             sock.setsockopt(socket.IPPROTO_TCP, option, 1)
 
     return again
+
+
+def _below_tls(stream: trio.abc.Stream) -> trio.abc.Stream:
+    while isinstance(stream, trio.SSLStream):
+        stream = cast("trio.SSLStream[trio.abc.Stream]", stream).transport_stream
+    return stream

@@ -16,6 +16,7 @@ import stat
 from collections.abc import AsyncIterator
 
 import anyio
+import anyio.lowlevel
 import looptime
 import pytest
 import trustme
@@ -72,7 +73,7 @@ async def nothing_left(anyio_backend: object) -> AsyncIterator[None]:
     sockets = open_sockets()
     yield
     for _ in range(5):  # asyncio closes a transport in the next rounds of its loop
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
     left = anyio.get_running_tasks()
     assert len(left) == tasks, left
     assert open_sockets() - sockets == set()

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 
 from rtm_proto.address import Address
 from rtm_proto.link import Link, StreamLink
@@ -16,7 +17,6 @@ from rtm_proto.payload import Params, decode, encode
 from rtm_proto.websocket import WebSocketLink
 from tests.contract.streams import End
 from tests.contract.world import ALICE, PID, Api, Client
-
 
 TOKEN = {"token": "t" * 32, "endpoint": "files.test:4"}
 
@@ -143,7 +143,7 @@ class Scripts:
         script = self._scripts[min(self.connections, len(self._scripts) - 1)]
         near, far = self._api.stream_pair(narrow=self._narrow and self.connections > 0)
         self.connections += 1
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         self._tasks.start_soon(self._serve, script, End(far), address)
         return near
 

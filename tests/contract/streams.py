@@ -101,6 +101,49 @@ def anyio_pair(*, narrow: bool = False) -> tuple[MemoryStream, MemoryStream]:
     return MemoryStream(one, other), MemoryStream(other, one)
 
 
+def whole_trio_pair() -> tuple[trio.abc.Stream, trio.abc.Stream]:
+    """Two ends for trio, of which neither can end one side only."""
+    one, other = trio_pair()
+    return WholeTrio(one), WholeTrio(other)
+
+
+def whole_anyio_pair() -> tuple[MemoryStream, MemoryStream]:
+    """The same for anyio."""
+    one, other = Pipe(float("inf")), Pipe(float("inf"))
+    return WholeAnyio(one, other), WholeAnyio(other, one)
+
+
+class WholeTrio(trio.abc.Stream):
+    """A stream for trio that cannot end one side only."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """As it does."""
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """As it does."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """As it does."""
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        """As it does."""
+        await self._stream.aclose()
+
+
+class WholeAnyio(MemoryStream):
+    """The same for anyio, said as anyio's TLS streams say it."""
+
+    async def send_eof(self) -> None:
+        """Cannot be done."""
+        raise NotImplementedError("one side cannot be ended")
+
+
 class End:
     """One end of either kind, with one face for tests."""
 

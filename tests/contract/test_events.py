@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from rtm_proto.desk import MAX_EVENTS
 from rtm_proto.errors import ConnectionLost, LocalProtocolError
 from rtm_proto.events import CloseKind
 from rtm_proto.received import (
+    ClientEvent,
     Conversation,
     Disconnected,
     EventsLost,
@@ -20,7 +22,7 @@ from rtm_proto.received import (
     UnknownPush,
 )
 from tests.contract.scripted import Peer, Scripts
-from tests.contract.world import ALICE, BOB, USERS, Api, next_event, next_file, open_world
+from tests.contract.world import ALICE, BOB, Api, next_event, next_file, open_world
 
 pytestmark = pytest.mark.anyio
 
@@ -69,10 +71,11 @@ async def test_who_does_not_read_loses_events_and_nothing_else(api: Api, scheme:
         await peer.answers(count + 1)
         done.set()
 
+    told: list[ClientEvent] = []
     async with anyio.create_task_group() as tasks:
         async with Scripts(api, tasks, push).client(scheme) as client:
             await done.wait()
-            told = [event async for event in client.events()]
+            told += [event async for event in client.events()]
     assert [event.mid for event in told[:-2] if isinstance(event, MessageReceived)] == [
         *range(1, MAX_EVENTS + 1)
     ]
@@ -123,7 +126,7 @@ async def test_a_reader_that_is_cancelled_loses_nothing(api: Api) -> None:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(anext, events)
                 for _ in range(number % 5):
-                    await anyio.sleep(0)
+                    await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
             mids.append((await alice.send_file(FileType.FILE, BOB, b"data")).mid)
             assert (await next_file(events)).mid == mids[-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import anyio
@@ -47,7 +47,7 @@ HEAD = b"FPNN\x01\x80\x01\x04"  # of a two-way quest with a method of 4 bytes
 
 
 @asynccontextmanager
-async def good_work(world: World) -> AsyncIterator[None]:
+async def good_work(world: World) -> AsyncGenerator[None, None]:
     """Alice sends to Bob all the time, and everything arrives."""
     sent: list[int] = []
     async with (
@@ -263,7 +263,7 @@ class BadStore(MemoryStore):
         super().__init__()
         self.failures = failures
         self.error = error
-        self.blocking = blocking  # type: ignore[misc]
+        self.blocking = blocking
 
     def save_file(self, file: StoredFile, message: StoredMessage, body: bytes) -> None:
         """Fail, or keep it."""
@@ -361,5 +361,3 @@ async def test_a_group_that_cannot_be_kept_is_a_refusal(api: Api) -> None:
         with pytest.raises(QuestRefused) as caught:
             await alice.quest("addgroupmembers", {"gid": 1, "uids": [ALICE]})
         assert caught.value.code == Code.WORK_QUEUE_FULL
-
-

@@ -1,18 +1,21 @@
-"""Leaving: by the end of the block, by an error, by a cancellation. What comes out, what is left."""
+"""Leaving, by the end of the block, an error or a cancellation: what comes out, what is left."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from rtm_proto.errors import ConnectionLost, LoginFailed
 from rtm_proto.received import FileType
 from tests.contract.scripted import Peer, Scripts
-from tests.contract.world import ALICE, BOB, PID, USERS, Api, next_file, open_world
+from tests.contract.streams import whole_anyio_pair, whole_trio_pair
+from tests.contract.world import ALICE, BOB, PID, TRIO, USERS, Api, next_file, open_world
 
 pytestmark = pytest.mark.anyio
 
@@ -61,7 +64,7 @@ async def test_what_is_raised_in_a_gates_block_comes_out_as_itself(
     error = make()
     with pytest.raises(type(error)) as caught:
         async with api.serve_gate(pid=PID, users=USERS):
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             raise error
     assert caught.value is error
     assert error.__cause__ is None and error.__context__ is None
@@ -104,6 +107,18 @@ async def test_leaving_says_bye(api: Api) -> None:
         async with Scripts(api, tasks, listen).client():
             pass
     assert heard == [b"bye", b""]
+
+
+@TIMED
+@SCHEMES
+async def test_a_stream_that_cannot_end_one_side_will_do(api: Api, scheme: str) -> None:
+    pair = whole_trio_pair if api is TRIO else whole_anyio_pair
+    async with open_world(replace(api, stream_pair=pair)) as world:
+        async with world.client(ALICE, scheme) as alice, world.client(BOB, scheme) as bob:
+            await alice.send_file(FileType.FILE, BOB, b"data")
+            assert world.body(await next_file(bob.events())) == b"data"
+        await world.empty()
+        assert anyio.current_time() < 0.1
 
 
 async def test_calls_after_the_block_fail(api: Api) -> None:
@@ -173,14 +188,14 @@ async def test_a_cancellation_of_a_gate_at_any_time_leaves_nothing(api: Api) -> 
                 async with api.serve_gate(pid=PID, users=USERS) as gate:
                     async with await anyio.connect_tcp("127.0.0.1", gate.address.port) as stream:
                         await stream.send(b"GET ")
-                        await anyio.sleep(0)
+                        await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
 
 
 async def cancel_after(steps: int, scope: anyio.CancelScope) -> None:
     """Cancel after so many rounds of the scheduler."""
     for _ in range(steps):
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
     scope.cancel()
 
 

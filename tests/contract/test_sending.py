@@ -267,6 +267,11 @@ def closed(folder: Path) -> Any:
     return file
 
 
+def just(file: object) -> Callable[[Path], Any]:
+    """The same file for every folder."""
+    return lambda folder: file
+
+
 @pytest.mark.parametrize(
     ("make", "cause", "shown"),
     [
@@ -274,12 +279,12 @@ def closed(folder: Path) -> Any:
         (directory, FileUnusable, "not a regular file"),
         (fifo, FileUnusable, "fifo is not a regular file"),
         (closed, FileUnusable, "closed file"),
-        (lambda folder: "nul\0byte", FileUnusable, "null"),  # pyright: ignore[reportUnknownLambdaType]
-        (lambda folder: Unreadable(b"data"), PermissionError, "not for you"),  # pyright: ignore[reportUnknownLambdaType]
-        (lambda folder: Longer(b"data"), FileUnusable, "more than the announced 4"),  # pyright: ignore[reportUnknownLambdaType]
-        (lambda folder: Shorter(b"data"), FileUnusable, "ended after 4"),  # pyright: ignore[reportUnknownLambdaType]
-        (lambda folder: io.StringIO("text"), FileUnusable, "open it in 'rb'"),  # pyright: ignore[reportUnknownLambdaType]
-        (lambda folder: 7, FileUnusable, "a path, bytes or a binary file"),  # pyright: ignore[reportUnknownLambdaType]
+        (just("nul\0byte"), FileUnusable, "null"),
+        (just(Unreadable(b"data")), PermissionError, "not for you"),
+        (just(Longer(b"data")), FileUnusable, "more than the announced 4"),
+        (just(Shorter(b"data")), FileUnusable, "ended after 4"),
+        (just(io.StringIO("text")), FileUnusable, "open it in 'rb'"),
+        (just(7), FileUnusable, "a path, bytes or a binary file"),
     ],
 )
 async def test_a_file_that_cannot_be_sent_is_a_typed_error(
@@ -328,7 +333,8 @@ async def test_bad_arguments_are_told_before_anything_is_sent(
 ) -> None:
     async with open_world(api) as world, world.client() as alice:
         with pytest.raises(FileNotSent, match=shown) as caught:
-            await alice.send_file(**{"mtype": 40, "to": BOB, "file": b"data", **wrong})
+            good: dict[str, Any] = {"mtype": 40, "to": BOB, "file": b"data"}
+            await alice.send_file(**{**good, **wrong})
         assert isinstance(caught.value.cause, LocalProtocolError)
         assert (caught.value.stage, len(world.dialled)) == ("check", 1)
 
@@ -358,7 +364,8 @@ async def test_a_file_token_needs_exactly_its_target(
 async def test_a_file_token_names_the_file_gate(api: Api) -> None:
     async with open_world(api) as world, world.client() as alice:
         for cmd, target in (("sendfile", "to"), ("sendgroupfile", "gid"), ("sendroomfile", "rid")):
-            token = await alice.file_token(cmd, **{target: 5})
+            options: dict[str, Any] = {target: 5}
+            token = await alice.file_token(cmd, **options)
             assert token.endpoint == world.gate.file_address.authority and token.token
         with pytest.raises(QuestRefused):
             await alice.file_token("broadcastfile")

@@ -7,10 +7,18 @@ import re
 import sys
 from collections.abc import Iterator
 from enum import Enum
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType, TracebackType
 
 # Shared by all: code and constants. What only a closure holds is not seen.
-_SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType, re.Pattern, Enum)
+_SHARED = (
+    type,
+    ModuleType,
+    FunctionType,
+    BuiltinFunctionType,
+    TracebackType,  # of an error that is kept: the frames of whoever called
+    re.Pattern,
+    Enum,
+)
 
 
 def reachable(root: object) -> Iterator[object]:

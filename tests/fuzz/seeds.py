@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import cast
 
-from rtm_proto.package import FLAG_JSON, Package, Splitter
+from rtm_proto.package import FLAG_JSON, Package, Splitter, encode_quest
 from rtm_proto.payload import encode
 from rtm_proto.received import PUSHES
 from tests import vectors
 
 from .choices import CUTS, chunk
+from .targets.codecs import LIMITS
 from .targets.files import METHODS as PUSH_METHODS
 from .targets.gates import METHODS
 from .targets.links import SWITCH, UPGRADE
@@ -22,6 +24,13 @@ HTTP = (
     SWITCH,
     b"GET /files/0123456789abcdef/a.jpg HTTP/1.1\r\nHost: gate\r\nRange: bytes=0-9\r\n\r\n",
     b"HEAD /files/0123456789abcdef HTTP/1.1\r\nHost: gate\r\nIf-None-Match: *\r\n\r\n",
+    b"GET /files/0123456789abcdef HTTP/1.1\r\nHost: gate\r\nRange: bytes=-99999999\r\n\r\n",
+    b"GET /files/0123456789abcdef HTTP/1.1\r\nHost: gate\r\nRange: bytes=76799-\r\n\r\n",
+    b"GET /files/0123456789abcdef HTTP/1.1\r\nHost: gate\r\nRange: bytes=5-99999999\r\n\r\n",
+    b"GET /files/0123456789abcdef HTTP/1.1\r\nHost: gate\r\nRange: bytes=76800-\r\n\r\n",
+    b"\r\n\r\n",
+    b"HTTP/1.1\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTQ",
     b"POST /service/x HTTP/1.1\r\nHost: gate\r\nContent-Length: 3\r\n\r\nabc",
     b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
@@ -43,7 +52,8 @@ WORDS = (
     b"FPNN\x01\x80\x00",
     b"FPNN\x01\x80\x02",
     b"FPNN\x01\x40\x01",
-    *b"pid uid token to gid rid mid mtype attrs file endpoint cmd uids code ex ts mtime msg".split(),
+    *b"pid uid token to gid rid mid mtype attrs file endpoint cmd uids code ex ts".split(),
+    *b"mtime msg from srate".split(),
     *b'"url" "size" "surl" "rtm" "sign" "ext" "filename" "custom" "fileExtension"'.split(),
     *b'"excludedUids" "type" "audiomsg" "duration" "srate" NaN 1e999 \\ud800 http:// https://'.split(),
     *b"\x89\x80 \x8a\x80 \x88\x82 \x00\x80 \x80\x80 \x02\x80 \x01\x80 \x81\x80".split(),
@@ -120,12 +130,22 @@ def _heads() -> Iterator[bytes]:
 
 
 def _package() -> Iterator[bytes]:
+    for number, limit in enumerate(LIMITS[1:], 1):
+        for size in (limit - 1, limit, limit + 1):
+            quest = encode_quest(b"echo", bytes(size - 20), 5)
+            yield bytes([number]) + NO_CUTS + quest * 2
     for number, stream in enumerate(_streams("packages")):
         yield bytes([number % 4]) + NO_CUTS + stream
 
 
 def _payload() -> Iterator[bytes]:
     yield from (b"\0" + package.payload for package in _packages())
+    for depth in (30, 31, 32, 33):
+        yield b"\0\x81\xa1a" + b"\x91" * depth + b"\xc0"
+        yield b"\0" + b"\x81\xa1a" * depth + b"\x91\xc0"
+    for count in (3, 4, 7, 8):
+        yield b"\1\x81\xa1a" + bytes([0x90 | count]) + b"\xc0" * count
+    yield b"\0\x84\xa1a\1\xc4\1a\2\5\3\x81\xc0\xc0\4"
 
 
 def _json() -> Iterator[bytes]:
@@ -133,15 +153,25 @@ def _json() -> Iterator[bytes]:
         if package.flag & FLAG_JSON:
             yield b"\0" + package.payload
     yield from (b"\0" + text for text in (*ATTRS, *MESSAGES))
+    for depth in (30, 31, 32, 33):
+        yield b'\0{"a":' + b"[" * depth + b"]" * depth + b"}"
+    for count in (3, 4, 7, 8):
+        yield b'\1{"a":[' + b",".join([b"1"] * count) + b"]}"
+        yield b'\1{"\\"[[[[":"' + b"," * count + b'\\\\"}'
+    yield b'\0{"a":1,"a":"\\ud83d\\ude00","b":"\\ud83d","c":1e999}'
 
 
 def _link() -> Iterator[bytes]:
     options = bytes([3, 0])  # the widest limit
     for role in (0, 1, 5):
-        for stream in _streams("frames"):
+        for number, stream in enumerate(_streams("frames")):
+            yield bytes([role, number % 4, 1]) + NO_CUTS + stream
             yield bytes([role]) + options + NO_CUTS + stream
     for stream in _streams("packages"):
         yield b"\x02" + options + NO_CUTS + stream
+        if 60 < len(stream) < 126:  # over the limit, with cuts
+            frame = bytes([0x82, 0x80 | len(stream)]) + bytes(4)
+            yield b"\x01\1\1" + b"\0\1\0\x05\0\x09\0\x14" + frame + stream
         if len(stream) < 126:  # as a client's and as a server's frame
             size = len(stream)
             yield b"\x01" + options + NO_CUTS + bytes([0x82, 0x80 | size]) + bytes(4) + stream
@@ -157,8 +187,7 @@ def _upgrade() -> Iterator[bytes]:
 
 def _attrs() -> Iterator[bytes]:
     yield from ATTRS
-    for value in _values("attrs"):
-        yield value
+    yield from _values("attrs")
 
 
 def _received() -> Iterator[bytes]:
@@ -175,9 +204,11 @@ def _values(key: str) -> Iterator[bytes]:
     """What others have written at *key*."""
     for vector in (*vectors.fpnn(), *vectors.js_sdk()):
         for package in vector.packages:
-            value = package.payload.get(key) if isinstance(package.payload, dict) else None
-            if isinstance(value, str):
-                yield value.encode("utf-8", "surrogateescape")
+            payload = package.payload
+            if isinstance(payload, dict):
+                value = cast("dict[str, object]", payload).get(key)
+                if isinstance(value, str):
+                    yield value.encode("utf-8", "surrogateescape")
 
 
 def _connection() -> Iterator[bytes]:
@@ -191,7 +222,8 @@ def _connection() -> Iterator[bytes]:
             yield b"\0" + asked + answered + bytes([15, 1, 13, 1, 13, 0xFF, 10, 0])
     for role in range(4):
         body = bytes([4, 7, 0, 90, 14, 0, 5, 0, 60, 5, 0, 60, 14, 0, 13, 1])
-        quest = bytes([1, 0]) + chunk(b"\x80")
+        quest = bytes([1, 9]) + chunk(b"\x80")
+        yield bytes([role]) + quest * 7 + bytes([15, 1, 7, 1, 7, 2, 14, 0])
         yield bytes([role]) + quest + bytes([1, 1]) + chunk(b"\x81\xa1a\x01") + body
         yield bytes([role]) + quest + bytes([7, 1, 8, 1, 9, 0, 10, 0, 13, 1])
 
@@ -238,6 +270,19 @@ def _download() -> Iterator[bytes]:
     yield start + bytes([5, 0]) + chunk(b"/elsewhere?x=1") + bytes([1, 0]) + none
     for head in _heads():
         yield start + bytes([0, 0]) + chunk(head)
+    for kind in (1, 4, 6, 0x26, 0x61):  # over the limit
+        yield b"\0" + NO_CUTS + chunk(b"x" * 601) + bytes([kind, 200]) + none
+        yield (
+            b"\0"
+            + NO_CUTS
+            + chunk(b"x" * 600)
+            + bytes([kind, 200])
+            + none
+            + bytes([kind, 0])
+            + none
+        )
+    yield start + (bytes([5, 0]) + chunk(b"/again")) * 7
+    yield start + bytes([0xE1, 9]) + none + bytes([0xE1, 9]) + none + bytes([0x21, 0]) + none
     for url in (b"http://[::1]:80/a", b"https://m\xc3\xbcller.test/%41?q#f", b"ftp://x/"):
         yield b"\x01" + NO_CUTS + chunk(url) + file + bytes([1, 0]) + none
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import cast
 
 from rtm_proto.codes import Code
@@ -91,20 +91,19 @@ def fuzz_payload(data: bytes) -> None:
 
 
 def fuzz_json(data: bytes) -> None:
-    """Only PayloadError; never deeper or more than the limits; writing is stable."""
+    """Only PayloadError, and only for what is no JSON or over a limit; writing is stable."""
     choices = Choices(data)
     max_nodes = NODES[choices.byte() % len(NODES)]
     body = choices.rest()
+    sound, finite = _judge_json(body, max_nodes)
     try:
         params = decode_json(body, max_nodes=max_nodes)
     except PayloadError as fault:
         assert fault.code == Code.JSON_CONVERSION
+        assert not sound, fault
         return
-    nodes, depth, finite = _measure(params)
-    assert nodes <= max_nodes, nodes
-    assert depth <= MAX_DEPTH, depth
-    encode_refuses_nothing = finite  # 1e999 is JSON, but what Python makes of it is not
-    if encode_refuses_nothing:
+    assert sound
+    if finite:
         written = encode_json(params)
         again = decode_json(written, max_nodes=max_nodes)
         assert again == params
@@ -164,11 +163,51 @@ def _first_wins(pairs: Iterable[tuple[object, object]]) -> dict[str, object]:
     return kept
 
 
+class _Pairs:
+    """An object of JSON with all its pairs."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        self.pairs = pairs
+
+
+def _judge_json(body: bytes, max_nodes: int) -> tuple[bool, bool]:
+    """Whether *body* is to be taken, and whether it can be written again.
+
+    1e999 is JSON, but what Python makes of it is not.
+    """
+    try:
+        value: object = json.loads(body.decode(), object_pairs_hook=_Pairs, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False, False
+    nodes, depth, finite = _measure(value)
+    sound = isinstance(value, _Pairs) and nodes <= max_nodes and depth <= MAX_DEPTH
+    return sound and _is_unicode(_first_of_each(value)), finite
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(name)
+
+
+def _first_of_each(value: object) -> object:
+    if isinstance(value, _Pairs):
+        return _first_wins((key, _first_of_each(item)) for key, item in value.pairs)
+    if isinstance(value, list):
+        return [_first_of_each(item) for item in cast("list[object]", value)]
+    return value
+
+
+def _is_unicode(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _measure(value: object) -> tuple[int, int, bool]:
     """Values with their keys, levels, and whether every number is finite."""
-    if isinstance(value, Mapping):
-        entries = cast("Mapping[str, object]", value)
-        below, keys = [_measure(item) for item in entries.values()], len(entries)
+    if isinstance(value, _Pairs):
+        below, keys = [_measure(item) for _, item in value.pairs], len(value.pairs)
     elif isinstance(value, list):
         below, keys = [_measure(item) for item in cast("list[object]", value)], 0
     else:

@@ -32,7 +32,13 @@ MAX_PACKAGE = 500
 MAX_UNSENT = 2000
 IN_HAND = 4
 METHODS = ("*ping", "auth", "pushmsg", "*status", "kickout", "", "x" * 256, "fire")
-PARAMS: tuple[Params, ...] = ({}, {"a": 1}, {"ts": 1.5, "x": b"y"}, {"big": "z" * 600}, {"n": 2**70})
+PARAMS: tuple[Params, ...] = (
+    {},
+    {"a": 1},
+    {"ts": 1.5, "x": b"y"},
+    {"big": "z" * 600},
+    {"n": 2**70},
+)
 SPANS = (0.0, 0.001, 1.0, 2.0, 5.0, 10.0, 20.0, 3600.0)  # seconds
 SLACK = 16_384  # bytes that a closed connection may hold besides what it was given up for
 
@@ -68,6 +74,7 @@ class _Run:
         self._forgotten: set[int] = set()
         self._ended: Counter[int] = Counter()
         self._received: list[int] = []
+        self._owed: set[int] = set()
         self._streamed = 0
         self._events = 0
         self._opened = 0
@@ -87,8 +94,8 @@ class _Run:
                 self._receive(choices.chunk())
             case 1:
                 body = choices.chunk()
-                method = METHODS[detail % 6].encode()
-                self._receive(self._frame(encode_quest(method, body, detail >> 3)))
+                name = METHODS[detail % 6].encode()
+                self._receive(self._frame(encode_quest(name, body, detail >> 3)))
             case 2:
                 self._receive(
                     self._frame(encode_answer(choices.chunk(), detail >> 1, status=detail & 1))
@@ -114,10 +121,10 @@ class _Run:
                 self._try(lambda: connection.send_oneway(method, params))
             case 7:
                 quest, params = self._some_quest(detail), PARAMS[(detail >> 4) % len(PARAMS)]
-                self._try(lambda: connection.answer(quest, params))
+                self._answer(quest, lambda: connection.answer(quest, params))
             case 8:
                 quest = self._some_quest(detail)
-                self._try(lambda: connection.refuse(quest, detail, "no"))
+                self._answer(quest, lambda: connection.refuse(quest, detail, "no"))
             case 9:
                 self._take_events()
                 if self._asked:
@@ -186,6 +193,16 @@ class _Run:
             if streamed:
                 self._streamed = quest
 
+    def _answer(self, quest: int, call: Callable[[], None]) -> None:
+        """Answer or refuse; a refused call leaves the answer owed."""
+        before = self._standing()
+        try:
+            call()
+        except LocalProtocolError:
+            assert self._standing() == before
+        else:
+            self._owed.discard(quest)
+
     def _try(self, call: Callable[[], int | None]) -> int | None:
         """What it gives; None for what is the caller's own fault, which changes nothing."""
         connection = self._connection
@@ -226,6 +243,8 @@ class _Run:
                 assert quest not in self._forgotten, "an event after forget"
             case QuestReceived(quest):
                 self._received.append(quest)
+                self._owed.add(quest)
+                assert len(self._owed) <= IN_HAND
             case _:
                 pass
 

@@ -47,7 +47,7 @@ class Outcome:
     """What came of a download, as far as anybody outside can see."""
 
     end: object = None
-    sink: bytearray | None = None
+    sink: bytearray | None = field(default=None, compare=False)  # of a failed one: who knows
     dialled: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
 
 
@@ -101,7 +101,7 @@ def _fetch(script: Script, places: bytes) -> Outcome:
         assert md5(sink, usedforsecurity=False).hexdigest() == done.md5
         assert script.expected_size in (None, done.size)
         assert script.expected_md5 in (None, done.md5)
-        outcome.end = done
+        outcome.end = (done, bytes(sink))
     except DownloadFailed as exc:
         outcome.end = (str(exc), exc.status)
     except LocalProtocolError as exc:
@@ -189,4 +189,5 @@ class _Server:
                 return b"HTTP/1.1 302 Found\r\nLocation: %b\r\n\r\n" % said
             case _:
                 head = b"HTTP/1.1 200 OK\r\n"
-        return head + b'ETag: "one"\r\n' + said + b"\r\n" + file[:cut_short]
+        etag = b"" if kind & 0x20 else b'ETag: "one"\r\n'
+        return head + etag + said + b"\r\n" + file[:cut_short]

@@ -7,17 +7,18 @@ from typing import cast
 
 from rtm_proto.attrs import (
     MAX_ATTRS,
+    MAX_NAME,
     NO_SIGN,
     as_unicode,
     clean_name,
     extension,
     file_sign,
     parse_attrs,
+    safe_name,
     sign_matches,
     write_attrs,
 )
 from rtm_proto.codes import Code
-from rtm_proto.download import MAX_NAME, safe_name
 from rtm_proto.errors import LocalProtocolError, PayloadError
 from rtm_proto.payload import INT64_MAX, INT64_MIN, decode
 from rtm_proto.received import FILE_MTYPES, MAX_LOOSE, PUSHES, FileReceived, parse_push
@@ -63,6 +64,7 @@ def fuzz_received(data: bytes) -> None:
     choices = Choices(data)
     kind = choices.byte()
     method = METHODS[kind % len(METHODS)]
+    params: dict[str, object]
     if kind & 0x80:  # a whole payload
         try:
             params = decode(choices.rest())

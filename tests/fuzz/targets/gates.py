@@ -142,8 +142,8 @@ class _Run:
         elif choices.byte() & 1:
             self._say(guest, self._frame(guest, encode_answer(choices.chunk(), detail)))
         else:
-            method = METHODS[detail % len(METHODS)].encode()
-            self._say(guest, self._frame(guest, encode_oneway(method, choices.chunk())))
+            name = METHODS[detail % len(METHODS)].encode()
+            self._say(guest, self._frame(guest, encode_oneway(name, choices.chunk())))
         self._collect()
 
     def end(self) -> None:

@@ -80,7 +80,8 @@ def _read(
     assert link.ended is ended and not link.packages() and not link.data_to_send()
     assert all(package.size <= limit for package in packages)
     told = refusal and (refusal.status, str(refusal), refusal.body)
-    return packages, ended, told, link.is_open, out
+    fault = link.fault and (str(link.fault), link.fault.limit, link.fault.seq)
+    return packages, ended, fault, told, link.is_open, out
 
 
 def _client(limit: int) -> WebSocketLink:

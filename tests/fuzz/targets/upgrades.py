@@ -58,8 +58,8 @@ def _client(pieces: Sequence[bytes]) -> tuple[object, ...]:
                 return "accepted", behind + b"".join(pieces[at + 1 :])
     except HandshakeRefused as refusal:
         return "refused", refusal.status, str(refusal), refusal.body
-    refusal = upgrade.receive_eof()
-    return "waits", refusal.status, str(refusal), refusal.body
+    end = upgrade.receive_eof()
+    return "waits", end.status, str(end), end.body
 
 
 def _front(pieces: Sequence[bytes]) -> tuple[object, ...]:
