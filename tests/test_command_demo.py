@@ -65,12 +65,14 @@ class Rehearsal:
         sent: Callable[[FileSent], FileSent] = lambda sent: sent,
         event: Callable[[FileReceived], object] = lambda event: event,
         saved: Callable[[Saved], Saved] = lambda saved: saved,
+        duplicates: int = 0,
     ) -> str:
         for parcel in self.demo.parcels():
             self.demo.sent(parcel, sent(self.sent(parcel)))
             if not parcel.repeat:
                 self.demo.received(parcel, event(self.event(parcel)))  # type: ignore[arg-type]
                 self.demo.fetched(parcel, saved(self.saved(parcel)))
+        self.demo.all_arrived(duplicates)
         self.demo.done()
         return self.out.getvalue()
 
@@ -128,6 +130,11 @@ def test_a_gate_that_takes_a_mid_twice_is_found_out(tmp_path: Path) -> None:
 def test_a_gate_that_calls_a_new_file_a_duplicate_is_found_out(tmp_path: Path) -> None:
     with pytest.raises(Mismatch, match="for a duplicate"):
         Rehearsal(tmp_path).run(sent=lambda sent: dataclasses.replace(sent, duplicate=True))
+
+
+def test_a_push_that_comes_twice_is_found_out(tmp_path: Path) -> None:
+    with pytest.raises(Mismatch, match="pushed 1 files twice"):
+        Rehearsal(tmp_path).run(duplicates=1)
 
 
 def test_a_repeat_with_another_mid_is_found_out(tmp_path: Path) -> None:

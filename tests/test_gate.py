@@ -599,7 +599,7 @@ def test_a_visit_that_is_closing_is_not_pushed_to() -> None:
     assert methods[-1] == b"kickout" and not guest.over()
     alice.send(P2P, 1002)
     guest.say(encode_quest(b"filetoken", encode({"cmd": "sendfile", "to": 1}), 3))
-    assert guest.refusal() == 200022
+    assert guest.refusal() == 20014
     guest.wait(2.1)
     assert guest.over()
     assert guest.packages() == []

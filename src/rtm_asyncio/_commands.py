@@ -59,6 +59,7 @@ async def demo(job: Demo) -> None:
                     if not parcel.repeat:
                         file = job.received(parcel, await anext(events))
                         job.fetched(parcel, await receiver.download(file, job.folder))
+                job.all_arrived(receiver.duplicates)
     if scope.cancelled_caught:
         job.too_slow()
     job.done()

@@ -94,15 +94,13 @@ def safe_name(text: str) -> str:
     The last path part, without control characters, without leading dots; no device of Windows, no
     character that it forbids, at most 200 bytes of UTF-8 (the extension stays); else ``file``.
     """
-    name = _FORBIDDEN.sub("_", clean_name(text)).strip(". ")
-    most = MAX_NAME - 1  # bytes: one is left for the "_" below
-    if len(name.encode()) > most:
+    name = _no_device(_FORBIDDEN.sub("_", clean_name(text)).strip(". "))
+    if len(name.encode()) > MAX_NAME:
         stem, dot, ext = name.rpartition(".")
         tail = dot + ext if stem and len(ext.encode()) <= _MAX_EXTENSION else ""
-        room = most - len(tail.encode())
+        room = MAX_NAME - len(tail.encode())
         name = name.encode()[:room].decode(errors="ignore").rstrip(". ") + tail
-    if _RESERVED.match(name):
-        name = f"_{name}"
+        name = _no_device(name)  # a device and blanks are left: that is short
     return name or DEFAULT_NAME
 
 
@@ -184,6 +182,10 @@ def parse_attrs(text: str) -> FileAttrs:
         excluded_uids=_uids(whole.get("excludedUids")),
         raw=whole,
     )
+
+
+def _no_device(name: str) -> str:
+    return f"_{name}" if _RESERVED.match(name) else name
 
 
 def _text(value: object) -> str | None:

@@ -135,6 +135,11 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client {self.uid} at {self._main}>"
 
+    @property
+    def duplicates(self) -> int:
+        """Pushes whose mid had come before: answered, filtered, not among the events."""
+        return self._inbox.duplicates
+
     # --- sending ---
 
     async def send_file(

@@ -164,6 +164,11 @@ class Demo:
                 raise Mismatch(f"size and md5 of the download are {came}, expected {expected}")
         saved.path.unlink()
 
+    def all_arrived(self, duplicates: int) -> None:
+        """Nothing more will come; *duplicates* pushes were filtered. Raises Mismatch for any."""
+        if duplicates:
+            raise Mismatch(f"the gate pushed {duplicates} files twice")
+
     def too_slow(self) -> None:
         """Time ran out. Raises Mismatch."""
         raise Mismatch(f"it took more than {TIME_LIMIT:g} s")
@@ -238,8 +243,9 @@ class Demo:
         yield f"Sent again with mid {again.mid}, the gate said: a duplicate, it was delivered."
         yield (
             f"The receiver got nothing twice: {self._arrived} files arrived, the last of them a"
-            " marker sent behind."
+            " marker sent behind;"
         )
+        yield "the gate pushed none of them a second time."
         yield ""
         yield f"{paint('All is well', GREEN)}, in {seconds:.2f} s."
 
