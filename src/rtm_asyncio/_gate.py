@@ -124,10 +124,11 @@ async def serve_gate(
 ) -> AsyncGenerator[GateServer, None]:
     """Run a gate of one's own; leaving the block ends it.
 
-    *users*: the login token of each uid of the project *pid*. *host* is bound on two ports, of
-    which 0 is a free one: *port* for the main links and *file_port* for files, each for raw FPNN
-    and WebSocket (and GET of the stored files). *endpoint*: how clients reach the file port, where
-    that is not *host* and *file_port*. *store*: where things are kept (default: in memory).
+    *users*: the login token of each uid of the project *pid*. *host*, an address, is bound on two
+    ports, of which 0 is a free one: *port* for the main links and *file_port* for files, each for
+    raw FPNN and WebSocket (and GET of the stored files). *endpoint*: how clients reach the file
+    port, where that is not *host* and *file_port*. *store*: where things are kept (default: in
+    memory).
     *ssl_context*: speak TLS on both ports, with this certificate.
 
     Raises OSError when a port cannot be bound.
