@@ -57,7 +57,15 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object
 
 def virtual_loop() -> asyncio.AbstractEventLoop:
     """An event loop whose clock jumps to the next deadline once nothing else is to do."""
-    return looptime.new_event_loop(start=0.0)
+    loop = looptime.new_event_loop(start=0.0)
+    end_threads = loop.shutdown_default_executor
+
+    async def without_limit(timeout: float | None = None) -> None:
+        await end_threads()
+
+    # From Python 3.12 on asyncio waits at most 300 s for it: this clock would jump over them.
+    loop.shutdown_default_executor = without_limit  # type: ignore[method-assign]
+    return loop
 
 
 @pytest.fixture
