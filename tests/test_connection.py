@@ -856,6 +856,21 @@ def test_any_byte_is_a_sign_of_life() -> None:
     assert pings(connection) <= 1
 
 
+def test_a_timer_that_rings_at_its_time_is_never_too_early_by_a_rounding() -> None:
+    """``(heard + 20) - heard`` is less than 20 here: a virtual clock never came past this time."""
+    heard = 50.8917219869216
+    assert heard + 20.0 - heard < 20.0
+    connection = opened()
+    connection.receive_data(b"F", now=heard)
+    connection.handle_timeout(now=20.0)
+    when = connection.next_timeout()
+    assert when is not None and when == heard + 20.0
+    connection.handle_timeout(now=when)
+    after = connection.next_timeout()
+    assert after is not None and after > when
+    assert pings(connection) == 1
+
+
 def test_a_sign_of_life_starts_the_silence_anew() -> None:
     connection = opened()
     for now in (20, 25, 30):

@@ -457,6 +457,15 @@ def test_a_fault_has_its_error_and_its_place() -> None:
     assert to_json(Fault('a "fault"', 7)) == r'{"error": "a \"fault\"", "offset": 7}'
 
 
+@pytest.mark.parametrize("around", [b"\x81", b"\x81\x91"])
+def test_maps_that_are_keys_of_maps_are_shown_in_little_space(around: bytes) -> None:
+    depth = 12  # each level doubled the backslashes, and 32 are allowed
+    payload = around * depth + b"\x01" + b"\x02" * depth
+    item = found(encode_oneway(b"x", payload))
+    assert len(to_json(item)) < 1000
+    assert len(to_text(item)) < 1000
+
+
 @pytest.mark.parametrize(
     ("payload", "value"),
     [
@@ -485,6 +494,8 @@ def test_a_fault_has_its_error_and_its_place() -> None:
         ("82 a161 01 a161 02", {"pairs": [["a", 1], ["a", 2]]}),
         ("82 01 02 a131 03", {"pairs": [[1, 2], ["1", 3]]}),
         ("81 a161 82 a162 01 a162 02", {"a": {"pairs": [["b", 1], ["b", 2]]}}),
+        ("82 81 a161 01 02 a162 03", {"pairs": [[{"a": 1}, 2], ["b", 3]]}),
+        ("81 91 81 a161 01 02", {"pairs": [[[{"a": 1}], 2]]}),
     ],
 )  # fmt: skip
 def test_every_value_of_msgpack_has_a_form_in_json(payload: str, value: object) -> None:

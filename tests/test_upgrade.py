@@ -390,6 +390,7 @@ def test_what_is_said_of_a_bad_answer_does_not_hang_on_the_cuts(answer: bytes) -
         (b"", "closed without an answer"),
         (b"HTTP/1.1 101 Swi", "after 16 bytes"),
         (b"FPNN\x01\x80\x02\x00\r\n\r\n", "not HTTP"),
+        (b"HTTP/1.1 abc\r\n\r\n", "not HTTP: illegal status line"),
         (b"HTTP/1.1 101 X\r\nX: " + b"x" * 20_000, "16384 bytes"),
         (b"HTTP/1.1 101 X\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", "16384 bytes"),
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000, "16384 bytes"),

@@ -402,11 +402,11 @@ class Connection:
             self._taken = False
             self._heard = now
             self._pings = 0
-        silent = now - self._heard
-        if silent < self._silence:
-            self._deadlines.set(_ALIVE, self._heard + self._silence)
+        silent_at = self._heard + self._silence
+        if now < silent_at:  # not a difference: rounded, it may ask for this very moment for ever
+            self._deadlines.set(_ALIVE, silent_at)
         elif not self._ping or self._pings >= PINGS:
-            text = f"nothing came for {silent:g} s"
+            text = f"nothing came for {now - self._heard:g} s"
             self._finish(CloseReason(CloseKind.IDLE, text), abrupt=self._ping)
         else:
             self._pings += 1

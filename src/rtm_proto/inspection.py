@@ -145,7 +145,7 @@ def to_json(item: Found | Fault) -> str:
     What JSON has no form for: ``{"bin": hex}``; ``{"str_hex": hex}`` for text that is not UTF-8;
     ``{"ext": type, "bin": hex}``; ``{"float": "nan"}``, "inf" or "-inf". A map key that is not text
     is shown as its own JSON text (``1`` as ``"1"``); a map in which two keys would then be the same
-    is ``{"pairs": [[key, value], ...]}``, so nothing is lost.
+    or a key has a map in it is ``{"pairs": [[key, value], ...]}``, so nothing is lost.
     """
     if isinstance(item, Fault):
         return json.dumps({"error": item.error, "offset": item.offset})
@@ -411,12 +411,20 @@ def _plain(value: object) -> object:
             return [_plain(item) for item in cast("list[object]", value)]
         case Entries(pairs):
             shown = [(_plain(key), _plain(item)) for key, item in pairs]
+            if any(_holds_map(key) for key, _ in pairs):  # text in text in text has no end
+                return {"pairs": shown}
             names = [key if isinstance(key, str) else json.dumps(key) for key, _ in shown]
             if len(set(names)) < len(names):
                 return {"pairs": shown}
             return {name: item for name, (_, item) in zip(names, shown, strict=True)}
         case _:
             return value
+
+
+def _holds_map(value: object) -> bool:
+    if isinstance(value, list):
+        return any(_holds_map(item) for item in cast("list[object]", value))
+    return isinstance(value, Entries)
 
 
 def _name(kind: str, method: str | None, seq: int | None) -> str:

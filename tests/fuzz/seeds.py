@@ -222,7 +222,7 @@ def _connection() -> Iterator[bytes]:
             yield b"\0" + asked + answered + bytes([15, 1, 13, 1, 13, 0xFF, 10, 0])
     for role in range(4):
         body = bytes([4, 7, 0, 90, 14, 0, 5, 0, 60, 5, 0, 60, 14, 0, 13, 1])
-        quest = bytes([1, 9]) + chunk(b"\x80")
+        quest = bytes([1, 1]) + chunk(b"\x80")
         yield bytes([role]) + quest * 7 + bytes([15, 1, 7, 1, 7, 2, 14, 0])
         yield bytes([role]) + quest + bytes([1, 1]) + chunk(b"\x81\xa1a\x01") + body
         yield bytes([role]) + quest + bytes([7, 1, 8, 1, 9, 0, 10, 0, 13, 1])
@@ -251,6 +251,9 @@ def _gate() -> Iterator[bytes]:
 
 
 def _inspection() -> Iterator[bytes]:
+    for around in (b"\x81", b"\x81\x91", b"\x81\xa1a", b"\x91"):
+        payload = around * 16 + b"\x01" + b"\x02" * 16
+        yield b"\0\0" + encode_quest(b"echo", payload, 5)
     for stream in (*_streams("packages"), *_streams("frames"), *_heads()):
         yield b"\0\0" + stream
         if len(stream) < 300:

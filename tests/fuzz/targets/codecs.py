@@ -9,7 +9,7 @@ from typing import cast
 
 from rtm_proto.codes import Code
 from rtm_proto.errors import PayloadError
-from rtm_proto.inspection import inspect, read_input, to_json, to_text
+from rtm_proto.inspection import Found, inspect, read_input, to_json, to_text
 from rtm_proto.package import (
     MAX_PACKAGE,
     VERSION,
@@ -37,6 +37,7 @@ from ..footprint import footprint
 LIMITS = (MAX_PACKAGE, 40, 200, 1000)
 NODES = (MAX_NODES, 8, 64, 256)
 WIDTHS = (100, 1, 24, 40)
+SHOWN = 2000  # characters of an item that has no payload
 HEAD = 16  # bytes that may have to be there before a package is judged
 
 
@@ -111,20 +112,23 @@ def fuzz_json(data: bytes) -> None:
 
 
 def fuzz_inspection(data: bytes) -> None:
-    """Whatever it is given, it is shown, in order, in both forms."""
+    """Whatever it is given, it is shown, in order, in both forms, in little space."""
     choices = Choices(data)
     limit = LIMITS[choices.byte() % len(LIMITS)]
     width = WIDTHS[choices.byte() % len(WIDTHS)]
     captured = choices.rest()
     for stream in {captured, read_input(captured)}:
-        last = 0
+        last = -1
         for item in inspect(stream, limit=limit):
-            assert last <= item.offset <= len(stream)
-            last = item.offset
+            assert 0 <= item.offset <= len(stream)
+            if isinstance(item, Found):  # a fault may name the frame around the last package
+                assert last < item.offset
+                last = item.offset
             line = to_json(item)
             assert line.isascii() and "\n" not in line
+            assert len(line) <= SHOWN + 64 * len(stream)
             assert isinstance(json.loads(line), dict)
-            assert to_text(item, width=width)
+            assert 0 < len(to_text(item, width=width)) <= SHOWN + 128 * len(stream)
 
 
 def _split(pieces: Iterable[bytes], limit: int) -> tuple[list[Package], object, int, int | None]:

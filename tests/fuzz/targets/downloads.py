@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from hashlib import md5
 
 from rtm_proto.download import (
+    MAX_REDIRECTS,
+    MAX_RESUMES,
     DialHttp,
     Download,
     Downloaded,
@@ -134,6 +136,7 @@ class _Server:
             case DialHttp(scheme, host, port, _):
                 assert scheme in ("http", "https") and host and 0 < port < 65_536
                 outcome.dialled.append((scheme, host, port))
+                assert len(outcome.dialled) <= 1 + MAX_REDIRECTS + MAX_RESUMES
                 if not self._answers or self._answers[0][0] % 8 == 7:
                     self._answers[:1] = []
                     raise ConnectFailed("nobody there")
