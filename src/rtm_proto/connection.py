@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import Protocol
 
 from .codes import Code
 from .deadlines import Deadlines
@@ -78,6 +79,28 @@ TRANSITIONS: dict[tuple[State, Input], State] = {
 """The whole table; what is absent is a local error that changes nothing."""
 
 _OPEN, _CLOSE, _ALIVE = "open", "close", "alive"  # the timers beside those of the quests
+
+
+class Machine(Protocol):
+    """What drives bytes over a stream needs of a Connection; a gate's Visit has the same face."""
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will come of it but what data_to_send gives now."""
+        ...
+
+    @property
+    def abrupt(self) -> bool:
+        """Once finished: drop the stream at once."""
+        ...
+
+    def connected(self, *, now: float) -> None: ...
+    def receive_data(self, data: Buffer, *, now: float) -> None: ...
+    def receive_eof(self, *, now: float) -> None: ...
+    def abort(self, reason: CloseReason) -> None: ...
+    def handle_timeout(self, *, now: float) -> None: ...
+    def data_to_send(self) -> list[Buffer]: ...
+    def next_timeout(self) -> float | None: ...
 
 
 class Connection:

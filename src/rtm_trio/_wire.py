@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from typing import cast
 
 import trio
 
+from rtm_proto.connection import Machine
 from rtm_proto.desk import Desk, Ticket
 from rtm_proto.events import CloseKind, CloseReason
 from rtm_proto.link import Buffer
@@ -22,28 +23,6 @@ from rtm_proto.link import Buffer
 RECEIVE_SIZE = 65_536  # bytes
 LINGER = 2.0  # seconds for the last bytes to get out, and for the peer to end its side
 JOIN_BELOW = 65_536  # bytes; smaller writes are put together
-
-
-class Machine(Protocol):
-    """What a wire drives."""
-
-    @property
-    def finished(self) -> bool:
-        """Nothing more will come of it but what data_to_send gives now."""
-        ...
-
-    @property
-    def abrupt(self) -> bool:
-        """Once finished: drop the stream at once."""
-        ...
-
-    def connected(self, *, now: float) -> None: ...
-    def receive_data(self, data: Buffer, *, now: float) -> None: ...
-    def receive_eof(self, *, now: float) -> None: ...
-    def abort(self, reason: CloseReason) -> None: ...
-    def handle_timeout(self, *, now: float) -> None: ...
-    def data_to_send(self) -> list[Buffer]: ...
-    def next_timeout(self) -> float | None: ...
 
 
 class Wire:
