@@ -385,6 +385,20 @@ def test_what_is_no_point_of_the_curve_is_no_public_key(curve: Curve, raw: bytes
         PublicKey.load(raw, curve)
 
 
+def test_a_bad_public_key_is_shown() -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        PublicKey(b"\x04\x01", K1)
+    assert str(caught.value) == (
+        "a public key of secp256k1 is X and Y, 64 bytes together, got 2 (04 01)"
+    )
+    with pytest.raises(LocalProtocolError) as caught:
+        PublicKey(bytes(64), K1)
+    shown = " ".join(["00"] * 16)
+    assert str(caught.value) == (
+        f"a public key must be a point of secp256k1, this is none ({shown} ...)"
+    )
+
+
 def test_a_point_of_another_curve_is_no_public_key() -> None:
     with pytest.raises(LocalProtocolError, match="a point of secp256r1"):
         PublicKey(SERVER[K1].public.raw, R1)
@@ -475,9 +489,11 @@ def test_what_is_no_key_is_refused_and_not_shown() -> None:
     _, private = files(ec.derive_private_key(1, ec.SECP256K1()), BestAvailableEncryption(b"x"))
     wrong = [b"", b"secret", bytes(64), b"-----BEGIN nonsense", b"\x04" + SERVER[K1].public.raw]
     for data in [*wrong, *private]:
-        with pytest.raises(LocalProtocolError, match=r"public key that is neither PEM nor DER$"):
+        with pytest.raises(LocalProtocolError, match=r"^a public key that is neither PEM nor DER$"):
             PublicKey.load(data)
-        with pytest.raises(LocalProtocolError, match=r"neither PEM nor DER$"):
+        with pytest.raises(
+            LocalProtocolError, match=r"^a private key that is neither PEM nor DER$"
+        ):
             PrivateKey.load(data)
         if len(data) != 64:
             with pytest.raises(LocalProtocolError, match=r"nor DER nor 64 raw bytes of secp256k1$"):
@@ -687,12 +703,18 @@ def test_in_package_mode_equal_packages_look_equal_and_in_stream_mode_not() -> N
 def test_nothing_is_sent_before_the_handshake_is_done(role: Callable[[], EncryptedLink]) -> None:
     link = role()
     link.data_to_send()
-    with pytest.raises(LocalProtocolError, match="the handshake is not done yet"):
+    with pytest.raises(LocalProtocolError, match=r"^the handshake is not done yet$"):
         link.send_package(QUEST)
-    with pytest.raises(LocalProtocolError, match="the handshake is not done yet"):
+    with pytest.raises(LocalProtocolError, match=r"^the handshake is not done yet$"):
         link.begin_package(len(QUEST), QUEST[:10])
     assert not link.encrypted
     assert link.data_to_send() == []
+
+
+def test_a_client_asks_for_package_mode_and_128_bits_unless_told() -> None:
+    link = EncryptedLink.client(SERVER[K1].public, seed=SEED)
+    link.start()
+    assert written(link) == key_quest(stream=False, bits=128)
 
 
 @pytest.mark.parametrize("bits", [0, 64, 192, 512])
@@ -1009,12 +1031,13 @@ def test_what_came_first_is_named() -> None:
         (QUEST, "got a quest ping"),
         (encode_quest(b"*ping", b"\x80", 2), "got a quest *ping"),
         (ANSWER, "got an answer with the seq 2 and the status 0"),
-        (b"\x16\x03\x01", "a package begins with 46 50 4e 4e, got 16"),
-        (b"FPNN\x01\x80\x07", "mtype must be 0, 1 or 2, got 7"),
+        (b"\x16\x03\x01", ": a package begins with 46 50 4e 4e, got 16"),
+        (b"FPNN\x01\x80\x07", ": mtype must be 0, 1 or 2, got 7"),
     ):
         link = server(required=True)
         hear(link, data)
-        assert refused_text(link).endswith(name)
+        text = "encryption is required: the first package must be *key"
+        assert refused_text(link) == text + ("" if name.startswith(":") else ", ") + name
         written(link)
 
 

@@ -16,6 +16,7 @@ import pytest
         ("rtm_proto.websocket", "wsproto", "websocket"),
         ("rtm_proto.download", "h11", "websocket"),
         ("rtm_proto.gate.gate", "wsproto", "websocket"),
+        ("rtm_proto.encryption", "cryptography", "encryption"),
         ("rtm_trio", "trio", "trio"),
         ("rtm_trio", "wsproto", "trio"),
         ("rtm_trio", "h11", "trio"),

@@ -3,10 +3,10 @@
     client                                           server
     *key {publicKey, streamMode, bits}  in clear ─►  checks the point
                                                      secret = X of private key * point
-                                        ◄─ encrypted answer, the empty map
-    is open                                          is open
+                                                     is open
+    is open                             ◄─ encrypted answer, the empty map
+                                        ◄─ or, in clear: a refusal {code, ex}, and the end
     anything                            ◄─ encrypted ─►
-                                        ◄─ in clear  a refusal {code, ex}, and the end
 
     key      the first 16 bytes of the secret, or for 256 bits all 32 (else its SHA-256)
     IV       MD5 of the secret; AES-CFB-128; both directions begin with the same key and IV
@@ -16,8 +16,8 @@
 **This is obfuscation: use TLS.** Nothing protects the bytes from being changed. The same key stream
 is used again (for every package, and in both directions), so equal beginnings show and differences
 can be read. The server is known by its public key only, the client not at all; the server adds
-nothing fresh, so a recorded connection can be played again; and who learns the server's private
-key can read what was recorded before. It is here to speak with servers that ask for it.
+nothing fresh, so what a client said can be said to it again, whole; and who learns the server's
+private key can read what was recorded before. It is here to speak with servers that ask for it.
 
 A client sends nothing behind ``*key`` before the answer, although servers would take it: they
 refuse a key by closing without a word, and what was sent by then would have an unknown outcome.
