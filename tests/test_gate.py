@@ -1236,3 +1236,15 @@ def test_refusals_of_the_gate_reach_the_caller_with_code_and_text() -> None:
     with pytest.raises(FileRefused) as refused:
         alice.send(P2P, 1001)
     assert refused.value.code == 200052
+
+
+def test_what_a_visitor_has_not_taken_is_counted() -> None:
+    world = World()
+    alice, bob = world.log_in(1001), world.log_in(1002)
+    assert world.gate.visit("new", on_file_port=False).unsent == 0
+    bob.pipe.stalled = True
+    alice.send(P2P, 1002)
+    assert bob.pipe.visit.unsent > 100
+    bob.pipe.stalled = False
+    world.settle()
+    assert bob.pipe.visit.unsent == 0

@@ -2,7 +2,7 @@
 
     argv ─► parser ─► Request ─► a job (demo, serving, sending, listening) ─► screen
                                    └─ an adapter's ``_commands.run`` does its waiting
-                             ─► inspecting, which waits for nobody
+                             ─► inspecting, simulating, which wait for nobody
 
 The edge of the core: it looks at the environment, the clock and files. Not loaded by
 ``import rtm_proto``. An adapter is imported by its name, here only, once it is chosen.
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
 from .exits import Exit, Failure, UsageError, explain
-from .options import GateOptions, InspectOptions, Request
+from .options import GateOptions, InspectOptions, Request, SimulateOptions
 from .parser import parse
 from .screen import OutputGone, Screen, abandon
 
@@ -85,6 +85,10 @@ def _carry_out(request: Request, screen: Screen) -> int:
         from .inspecting import show_packages
 
         return show_packages(request.options, screen)
+    if isinstance(request.options, SimulateOptions):
+        from .simulating import run_seeds
+
+        return run_seeds(request.options, screen)
     adapter = cast("_Adapter", importlib.import_module(f"rtm_{request.runtime}._commands"))
     from .jobs import open_job  # needs what the adapter needs, and that names a missing extra
 

@@ -73,7 +73,15 @@ class InspectOptions:
     text: str | None
 
 
-Options = DemoOptions | GateOptions | SendOptions | ListenOptions | InspectOptions
+@dataclass(frozen=True, slots=True)
+class SimulateOptions:
+    """``rtm simulate``; ``trace``: print all of every seed's trace."""
+
+    seeds: range
+    trace: bool
+
+
+Options = DemoOptions | GateOptions | SendOptions | ListenOptions | InspectOptions | SimulateOptions
 
 
 @dataclass(frozen=True, slots=True)

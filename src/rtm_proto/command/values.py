@@ -54,6 +54,18 @@ def url(text: str) -> str:
     return text
 
 
+def seeds(text: str) -> range:
+    """``A..B``, both included, or one number."""
+    first, dots, last = text.partition("..")
+    try:
+        a, b = int(first), int(last if dots else first)
+    except ValueError:
+        a, b = 1, 0
+    if not 0 <= a <= b <= INT64_MAX:
+        raise argparse.ArgumentTypeError(f"expected A..B or one seed, from 0 up, got {text!r}")
+    return range(a, b + 1)
+
+
 def endpoint(text: str) -> str:
     """``host:port``, checked."""
     try:

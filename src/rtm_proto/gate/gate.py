@@ -93,6 +93,11 @@ class Visit:
     def __repr__(self) -> str:
         return f"<Visit {self.visitor.name} uid={self.visitor.uid}>"
 
+    @property
+    def unsent(self) -> int:
+        """Bytes of packages that wait for a visitor that does not read."""
+        return 0 if self._connection is None else self._connection.unsent
+
     # --- what happened ---
 
     def connected(self, *, now: float) -> None:

@@ -1,0 +1,118 @@
+"""A whole conversation, cut after every byte of each direction of each link: one truth each time.
+
+    handshake, login ─ token ─ handshake, upload, answer ─ push, its answer
+
+Three links carry it: the receiver's, the sender's, and the one to the file gate. A cut is told to
+both ends, or to neither. The ledger of the simulation checks everything: the outcome is true at
+once and later, the mid is stored once and seen once, sending again settles what was unknown, both
+users come back, and nothing is left.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+
+import pytest
+
+from rtm_proto.received import Conversation
+from rtm_proto.simulation import Parts, Simulation, Weather
+from rtm_proto.simulation.network import Stream
+from rtm_proto.simulation.scenario import Scenario
+from rtm_proto.simulation.service import Service
+from rtm_proto.simulation.tasks import sleep_until
+from rtm_proto.simulation.user import User
+from rtm_proto.simulation.world import World
+
+CLOUDY = Weather(calm=False)  # nothing goes wrong but what the test does
+LINKS = {"1001 main": "sender", "1002 main": "receiver", "1001 file": "file"}
+WAYS = ("up", "down")
+
+Place = tuple[str, str]
+"""A link and a way."""
+
+
+class Conversing(Scenario):
+    """1001 sends one small file to 1002; the first link of its name is cut, if any."""
+
+    def __init__(
+        self,
+        cut: tuple[Place, int] | None,
+        seen: dict[Place, int],
+        told: bool,
+        world: World,
+        service: Service,
+        users: list[User],
+    ) -> None:
+        super().__init__(world, service, users)
+        self._cut = cut
+        self._seen = seen
+        self._told = told
+        self._streams: list[tuple[str, Stream]] = []
+        service.on_stream = self._new_stream
+
+    def _new_stream(self, stream: Stream) -> None:
+        name = LINKS[stream.name.partition(".")[0]]
+        first = name not in [known for known, _ in self._streams]
+        self._streams.append((name, stream))
+        if first and self._cut is not None and self._cut[0][0] == name:
+            (_, way), count = self._cut
+            (stream.up if way == "up" else stream.down).cut_after = count
+            stream.silent = not self._told
+
+    async def act(self) -> None:
+        """The conversation."""
+        sender, receiver = self.users
+        clock = self.world.clock
+        await sender.online.wait(clock.now + 60.0)
+        await receiver.online.wait(clock.now + 60.0)
+        message = sender.new_message(Conversation.P2P, receiver.uid, b"hello")
+        await sender.send(message)
+        await sleep_until(clock.now + 1.0)
+        for name, stream in self._streams:
+            self._seen.setdefault((name, "up"), stream.up.sent)
+            self._seen.setdefault((name, "down"), stream.down.sent)
+
+
+def converse(
+    scheme: str, cut: tuple[Place, int] | None = None, *, told: bool = True
+) -> tuple[dict[Place, int], Counter[str]]:
+    """Run it; how many bytes each way of each link has carried, and the outcomes."""
+    seen: dict[Place, int] = {}
+    simulation = Simulation(
+        1,
+        parts=Parts(schemes=(scheme,)),
+        weather=CLOUDY,
+        users=2,
+        scenario=partial(Conversing, cut, seen, told),
+    )
+    verdict = simulation.run()
+    assert verdict.violation is None, "\n".join([f"cut at {cut}", *verdict.trace])
+    assert verdict.deliveries <= 1
+    if cut is None or cut[0][0] != "receiver":
+        assert verdict.deliveries == 1, f"cut at {cut}"
+    return seen, Counter(verdict.outcomes)
+
+
+@pytest.mark.parametrize("scheme", ["ws", "tcp"])
+def test_a_conversation_that_nobody_cuts_succeeds_at_once(scheme: str) -> None:
+    seen, outcomes = converse(scheme)
+    assert outcomes == {"FileSent": 1}
+    assert set(seen) == {(name, way) for name in LINKS.values() for way in WAYS}
+    assert all(count > 20 for count in seen.values())
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["reset", "half-open"])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("link", LINKS.values())
+@pytest.mark.parametrize("scheme", ["ws", "tcp"])
+def test_a_cut_after_any_byte_leaves_one_true_outcome(
+    scheme: str, link: str, way: str, told: bool
+) -> None:
+    whole, _ = converse(scheme)
+    outcomes: Counter[str] = Counter()
+    for count in range(whole[link, way] + 1):
+        outcomes += converse(scheme, ((link, way), count), told=told)[1]
+    assert outcomes["FileSent"] == whole[link, way] + 1  # at once, or when it was sent again
+    if link == "file":
+        assert ("OutcomeUnknown" in outcomes) == (not told)
