@@ -126,8 +126,7 @@ def test_a_module_of_the_core_has_no_io_no_clock_and_no_randomness(name: str, pa
     impure = {
         module
         for module in imports(name, path)
-        if (module in IMPURE or module.partition(".")[0] in IMPURE)
-        and (name, module) not in SEEDED
+        if (module in IMPURE or module.partition(".")[0] in IMPURE) and (name, module) not in SEEDED
     }
     assert not impure
     for node in ast.walk(ast.parse(path.read_text())):
