@@ -76,11 +76,11 @@ def test_the_order_of_hashes_does_not_matter(hash_seed: str) -> None:
     assert digests(sys.executable, hash_seed) == mine
 
 
-def test_another_python_tells_the_same_story() -> None:
-    told = {str(python): digests(str(python)) for python in other_pythons()}
-    told = {python: text for python, text in told.items() if text is not None}
-    if not told:
-        pytest.skip("there is no other Python beside this one")
+def test_every_python_tells_the_same_story() -> None:
+    pythons = [sys.executable, *map(str, other_pythons())]
+    told = {python: digests(python) for python in pythons}
+    told = {python: text for python, text in told.items() if text is not None}  # no msgpack there
+    assert sys.executable in told
     mine = " ".join(verdict.digest for verdict in stories()[:12])
     assert told == dict.fromkeys(told, mine)
 
