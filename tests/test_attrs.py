@@ -124,7 +124,7 @@ def test_the_attrs_that_the_javascript_sdk_sends(vector: vectors.Vector) -> None
         ("a.", None, '{"rtm":{"sign":"S","ext":"","filename":"a."}}'),
         (".bashrc", None, '{"rtm":{"sign":"S","ext":"bashrc","filename":".bashrc"}}'),
         ("", None, '{"rtm":{"sign":"S","ext":"","filename":""}}'),
-        ("/tmp/x.y/a", None, '{"rtm":{"sign":"S","ext":"","filename":"a"}}'),
+        ("/folder/x.y/a", None, '{"rtm":{"sign":"S","ext":"","filename":"a"}}'),
         ("C:\\x\\a.png", None, '{"rtm":{"sign":"S","ext":"png","filename":"a.png"}}'),
         ("\u732b.gif", None, '{"rtm":{"sign":"S","ext":"gif","filename":"\u732b.gif"}}'),
         ('"\\".gif', None, '{"rtm":{"sign":"S","ext":"gif","filename":"\\".gif"}}'),

@@ -441,11 +441,11 @@ def test_a_wrong_argument_is_found_before_anybody_is_asked(
 
 
 def test_a_file_over_the_limit_is_named_with_limit_and_size() -> None:
-    big = SourceOpened(MAX_FILE + 1, "big.bin", "/tmp/big.bin")
+    big = SourceOpened(MAX_FILE + 1, "big.bin", "/folder/big.bin")
     failed = drive(transfer().run(), World(at(0, big, OpenSource)))
     assert isinstance(failed, FileNotSent)
     assert isinstance(failed.cause, FileUnusable)
-    for part in ("/tmp/big.bin", "5242881", "5242880"):
+    for part in ("/folder/big.bin", "5242881", "5242880"):
         assert part in str(failed)
 
 
