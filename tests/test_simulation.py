@@ -142,6 +142,11 @@ def test_the_weather_differs_from_seed_to_seed() -> None:
         assert len(values) > 1, name
 
 
+def test_a_user_who_leaves_while_logging_in_again_is_gone() -> None:
+    """The new link stood for ever: the old one was closed, and nobody looked at what came."""
+    assert simulate(68960).violation is None
+
+
 def test_a_violation_is_told_with_the_end_of_the_story() -> None:
     fault = next(fault for fault in FAULTS if fault.name == "any error is told as FileSent")
     found = fault.find(300)

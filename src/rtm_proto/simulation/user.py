@@ -126,10 +126,7 @@ class User:
             desk, wire, stream = self._desk, self._wire, self._stream
             if desk is None or wire is None or stream is None:
                 raise Violation(f"user {self.uid} is logged in without a link")
-            if not desk.connection.finished and not stream.broken:
-                self._came_online(stream)
-                if self._roomy:
-                    await self.move("enterroom")
+            await self._logged_in(desk, stream)
             await wire.ended.wait()
             self._went_offline()
             reason = desk.connection.reason
@@ -137,6 +134,14 @@ class User:
                 raise Violation(f"user {self.uid}: a connection has ended without a reason")
             if reason.kind is CloseKind.KICKOUT and not self.leaving:
                 await sleep_until(world.clock.now + chance.between(0.1, 3.0))
+
+    async def _logged_in(self, desk: Desk, stream: Stream) -> None:
+        if self.leaving:  # while the login was under way
+            await self.leave()
+        elif not desk.connection.finished and not stream.broken:
+            self._came_online(stream)
+            if self._roomy:
+                await self.move("enterroom")
 
     def _came_online(self, stream: Stream) -> None:
         presence = self.presence = Presence(self.uid)
