@@ -47,6 +47,7 @@ from rtm_proto.flows.steps import (
     Stage,
     Step,
     Tell,
+    check_timeout,
 )
 from rtm_proto.flows.transfer import (
     MAX_ATTEMPTS,
@@ -58,7 +59,6 @@ from rtm_proto.flows.transfer import (
     Sender,
     Transfer,
     check_int64,
-    check_timeout,
     file_token,
     token_params,
 )

@@ -10,6 +10,7 @@ cancelling anybody else's task cannot tear a frame.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -201,3 +202,8 @@ def _below_tls(stream: anyio.abc.AnyByteStream) -> anyio.abc.AnyByteStream:
     while isinstance(stream, TLSStream):
         stream = stream.transport_stream
     return stream
+
+
+def wall_ms() -> int:
+    """Milliseconds since 1970: what mids and the times of messages are made of."""
+    return time.time_ns() // 1_000_000

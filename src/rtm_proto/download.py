@@ -38,8 +38,7 @@ except ModuleNotFoundError as exc:
 from .address import HttpUrl, parse_http_url
 from .attrs import DEFAULT_NAME, safe_name
 from .errors import ConnectFailed, DownloadFailed, LocalProtocolError
-from .flows.steps import Now, Pause
-from .flows.transfer import check_timeout
+from .flows.steps import Now, Pause, check_timeout
 from .link import Buffer
 
 MAX_DOWNLOAD = 64 * 1024 * 1024  # bytes (ours; the service takes files of up to 5 MiB)

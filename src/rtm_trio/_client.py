@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import ssl
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -34,6 +33,7 @@ from rtm_proto.flows.steps import (
     Progress,
     Read,
     Tell,
+    check_timeout,
 )
 from rtm_proto.flows.transfer import (
     MAX_FILE,
@@ -42,7 +42,6 @@ from rtm_proto.flows.transfer import (
     FileToken,
     Sender,
     Transfer,
-    check_timeout,
     file_token,
     token_params,
 )
@@ -53,7 +52,7 @@ from rtm_proto.received import ClientEvent, Conversation, FileReceived
 
 from ._dial import Connect, dial, make_link
 from ._download import download
-from ._wire import Wire, desk_wire
+from ._wire import Wire, desk_wire, wall_ms
 
 Result = TypeVar("Result")
 
@@ -126,7 +125,7 @@ class Client:
         self._sender = Sender(login.pid, login.uid, route, max_file)
         self._ssl_context = ssl_context
         self._connect = connect
-        self._mids = MidGenerator(_wall_ms, int.from_bytes(os.urandom(2), "big"))
+        self._mids = MidGenerator(wall_ms, int.from_bytes(os.urandom(2), "big"))
         self._inbox = Inbox(login.uid)
         self._uploads = trio.CapacityLimiter(MAX_UPLOADS)
         self._desk: Desk
@@ -517,7 +516,3 @@ def _needed(held: _FileLink | None) -> _FileLink:
 def _abort(desk: Desk, wire: Wire) -> None:
     desk.connection.abort(CloseReason(CloseKind.LOCAL))
     wire.turn()
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import ssl
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -19,7 +18,7 @@ from rtm_proto.gate.gate import HANDSHAKE_TIMEOUT, Gate, GateSettings
 from rtm_proto.gate.store import Effect, MemoryStore, Store, StoredFile
 
 from ._dial import plainly
-from ._wire import Wire
+from ._wire import Wire, wall_ms
 
 _log = logging.getLogger("rtm_trio")
 
@@ -141,7 +140,7 @@ async def serve_gate(
             tls=ssl_context is not None,
             limits=limits or Limits(),
         )
-        gate = Gate(settings, wall_ms=_wall_ms, make_token=_make_token, store=kept)
+        gate = Gate(settings, wall_ms=wall_ms, make_token=_make_token, store=kept)
         left_with: BaseException | None = None
         async with trio.open_nursery() as nursery:
             server = GateServer(nursery, gate, kept, address, file_address)
@@ -213,7 +212,3 @@ def _port(listeners: list[trio.SocketListener]) -> int:
 
 def _make_token() -> str:
     return os.urandom(16).hex()
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -10,6 +10,7 @@ cancelling anybody else's task cannot tear a frame.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -198,3 +199,8 @@ def _below_tls(stream: trio.abc.Stream) -> trio.abc.Stream:
     while isinstance(stream, trio.SSLStream):
         stream = cast("trio.SSLStream[trio.abc.Stream]", stream).transport_stream
     return stream
+
+
+def wall_ms() -> int:
+    """Milliseconds since 1970: what mids and the times of messages are made of."""
+    return time.time_ns() // 1_000_000

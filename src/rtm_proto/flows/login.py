@@ -14,7 +14,7 @@ from typing import cast
 from ..codes import Code
 from ..errors import LocalProtocolError, LoginFailed, QuestError, QuestRefused
 from ..payload import INT64_MAX, Params
-from .steps import Ask, Flow, Now
+from .steps import Ask, Flow, Now, check_timeout
 
 LOGIN_TIMEOUT = 20.0  # seconds
 VERSION_TEXT = "rtm-proto-0.1.0"  # the gate expects <name>-<version>
@@ -46,8 +46,7 @@ class Login:
             raise LocalProtocolError(f"lang is text, got {self.lang!r}")
         if not _is_text_map(self.attrs):
             raise LocalProtocolError(f"login attrs are a map of text to text, got {self.attrs!r}")
-        if type(self.timeout) not in (int, float) or not 0 < self.timeout < float("inf"):
-            raise LocalProtocolError(f"a timeout is seconds above 0, got {self.timeout!r}")
+        check_timeout(self.timeout)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from ..address import Address
+from ..errors import LocalProtocolError
 from ..link import Buffer
 from ..payload import Params
 
@@ -140,3 +141,10 @@ class Tell:
 Step = Now | Pause | Ask | Dial | Begin | Hand | Finish | Discard | OpenSource | Read | Tell
 
 Flow = Generator[Step, Any, Result]
+
+
+def check_timeout(timeout: float) -> float:
+    """*timeout* itself, if it is seconds above 0; else LocalProtocolError."""
+    if type(timeout) not in (int, float) or not 0 < timeout < float("inf"):
+        raise LocalProtocolError(f"a timeout is seconds above 0, got {timeout!r}")
+    return timeout

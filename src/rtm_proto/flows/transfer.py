@@ -64,6 +64,7 @@ from .steps import (
     SourceOpened,
     Stage,
     Tell,
+    check_timeout,
 )
 
 MAX_FILE = 5_242_880  # bytes (published limit: 5 MiB for the file)
@@ -109,13 +110,6 @@ class Sender:
     uid: int
     route: FileRoute
     max_file: int = MAX_FILE
-
-
-def check_timeout(timeout: float) -> float:
-    """*timeout* itself, if it is seconds above 0; else LocalProtocolError."""
-    if type(timeout) not in (int, float) or not 0 < timeout < float("inf"):
-        raise LocalProtocolError(f"a timeout is seconds above 0, got {timeout!r}")
-    return timeout
 
 
 def check_int64(name: str, value: object) -> int:

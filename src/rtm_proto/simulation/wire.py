@@ -6,10 +6,9 @@ A machine is a client's Connection or a gate's Visit; *collect* takes what comes
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
+from ..connection import Machine
 from ..events import CloseKind, CloseReason
-from ..link import Buffer
 from .chance import Chance
 from .clock import Alarm, Clock
 from .network import End
@@ -17,28 +16,6 @@ from .tasks import Bell
 from .weather import Sky
 
 LINGER = 2.0  # seconds for the peer to end its side
-
-
-class Machine(Protocol):
-    """What a wire drives."""
-
-    @property
-    def finished(self) -> bool:
-        """Nothing more will come of it but what data_to_send gives now."""
-        ...
-
-    @property
-    def abrupt(self) -> bool:
-        """Once finished: drop the stream at once."""
-        ...
-
-    def connected(self, *, now: float) -> None: ...
-    def receive_data(self, data: Buffer, *, now: float) -> None: ...
-    def receive_eof(self, *, now: float) -> None: ...
-    def abort(self, reason: CloseReason) -> None: ...
-    def handle_timeout(self, *, now: float) -> None: ...
-    def data_to_send(self) -> list[Buffer]: ...
-    def next_timeout(self) -> float | None: ...
 
 
 class Wire:
