@@ -8,7 +8,7 @@ A simulation that finds nothing proves nothing; one that finds each of these doe
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,7 +93,7 @@ class _Telling(Decisions):
         super().carried_out(effect, fault, now=now)
         pushes = [action for action in self.actions[before:] if isinstance(action, Push)]
         if isinstance(effect, SaveFile) and pushes:
-            self.amend(pushes, effect.message.sender)
+            self.amend(pushes, effect.messages[0].sender)
 
     def amend(self, pushes: list[Push], sender: int) -> None:
         raise NotImplementedError
@@ -185,11 +185,11 @@ class _WriteBehind(SimulatedStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self._late: list[tuple[StoredFile, StoredMessage, bytes]] = []
+        self._late: list[tuple[StoredFile, Sequence[StoredMessage], bytes]] = []
 
-    def save_file(self, file: StoredFile, message: StoredMessage, body: bytes) -> None:
+    def save_file(self, file: StoredFile, messages: Sequence[StoredMessage], rest: bytes) -> None:
         self._flush()
-        self._late.append((file, message, body))
+        self._late.append((file, messages, rest))
 
     def crash(self) -> None:
         self._late.clear()

@@ -595,7 +595,7 @@ def test_a_file_may_be_bin_or_str(hall: Hall, alice: Visitor, size: int) -> None
         attrs = write_attrs("x", file_sign(digest, token))
         assert hall.send(alice, token=token, attrs=attrs, file=file, mid=mid) == []
         [effect] = hall.decisions.effects
-        assert isinstance(effect, SaveFile) and effect.body == body
+        assert isinstance(effect, SaveFile) and effect.rest == body
         hall.carry_out()
 
 

@@ -44,7 +44,7 @@ def save(
     target: int = 1002,
 ) -> str:
     key = f"key {mid}"
-    store.save_file(stored(key, body), message(mid, sender=sender, target=target), body)
+    store.save_file(stored(key, body), [message(mid, sender=sender, target=target)], body)
     return key
 
 
@@ -105,8 +105,8 @@ def test_two_users_have_one_conversation_and_others_have_others() -> None:
         save(store, mid, b"", sender=1001, target=1002)
     save(store, 10_001, b"", sender=1002, target=1001)
     save(store, 10_002, b"", sender=1001, target=1003)
-    store.save_file(stored("g"), message(10_003, Conversation.GROUP, 1001, 1002), b"")
-    store.save_file(stored("r"), message(10_004, Conversation.ROOM, 1001, 1002), b"")
+    store.save_file(stored("g", b""), [message(10_003, Conversation.GROUP, 1001, 1002)], b"")
+    store.save_file(stored("r", b""), [message(10_004, Conversation.ROOM, 1001, 1002)], b"")
     kept = [said.mid for said in store.messages()]
     assert 0 not in kept and kept[-4:] == [10_001, 10_002, 10_003, 10_004]
     assert len(kept) == HISTORY + 3
@@ -125,7 +125,7 @@ def test_the_membership_of_a_group_is_kept_whole() -> None:
 def test_every_effect_is_a_call_of_the_store() -> None:
     store = MemoryStore()
     effects: list[tuple[Effect, object]] = [
-        (SaveFile(1, stored(), message(), b"body"), None),
+        (SaveFile(1, stored(), (message(),), b"body"), None),
         (SaveMembers(2, 5, frozenset({1})), None),
         (FindFile(3, "k"), stored()),
         (FindFile(4, "other"), None),
@@ -143,7 +143,7 @@ def test_the_store_in_memory_waits_for_nothing_and_others_may() -> None:
 
 
 def test_no_repr_shows_what_is_in_a_file() -> None:
-    assert "secret" not in repr(SaveFile(1, stored(), message(), b"secret"))
+    assert "secret" not in repr(SaveFile(1, stored(), (message(),), b"secret"))
 
 
 @given(st.lists(st.binary(max_size=12), max_size=12), st.integers(0, 60))

@@ -31,7 +31,7 @@ def begun(weather: Weather | None = None) -> tuple[Ledger, Message, Sending, Clo
 
 def saving(name: str = "m1-1.bin", mid: int = MID, body: bytes = BODY) -> SaveFile:
     stored = StoredMessage(Conversation.P2P, 1001, 1002, mid, 50, "{}", "{}", 99)
-    return SaveFile(1, StoredFile("key", len(body), "", name, 50), stored, body)
+    return SaveFile(1, StoredFile("key", len(body), "", name, 50), (stored,), body)
 
 
 def arrived(name: str = "m1-1.bin", **changes: object) -> FileReceived:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -265,12 +265,12 @@ class BadStore(MemoryStore):
         self.error = error
         self.blocking = blocking
 
-    def save_file(self, file: StoredFile, message: StoredMessage, body: bytes) -> None:
+    def save_file(self, file: StoredFile, messages: Sequence[StoredMessage], rest: bytes) -> None:
         """Fail, or keep it."""
         self.failures -= 1
         if self.failures >= 0:
             raise self.error
-        super().save_file(file, message, body)
+        super().save_file(file, messages, rest)
 
 
 @REAL

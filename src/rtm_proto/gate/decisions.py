@@ -241,17 +241,17 @@ class Decisions:
             return
         visitor, quest_id, asked = waiting
         if isinstance(asked, SaveFile):
-            self._storing.discard(_mid_key(asked.message))
+            self._storing.difference_update(map(_mid_key, asked.messages))
         else:
             self._changing.discard(asked.gid)
         if fault is not None:
             text = f"not stored: {fault}"
             self.actions.append(Refuse(visitor, quest_id, Code.WORK_QUEUE_FULL, text))
         elif isinstance(asked, SaveFile):
-            message = asked.message
-            self._mids.seen(_mid_key(message), now=now)
-            self.actions.append(Answer(visitor, quest_id, {"mtime": message.mtime}))
-            self._tell(message)
+            self.actions.append(Answer(visitor, quest_id, {"mtime": asked.messages[0].mtime}))
+            for message in asked.messages:
+                self._mids.seen(_mid_key(message), now=now)
+                self._tell(message)
         else:
             self._groups[asked.gid] = asked.members
             self.actions.append(Answer(visitor, quest_id, {}))
@@ -342,7 +342,7 @@ class Decisions:
             mtime=self._mtime,
         )
         self._storing.add(_mid_key(message))
-        self._effect(visitor, quest_id, SaveFile(self._next_effect(), file, message, body))
+        self._effect(visitor, quest_id, SaveFile(self._next_effect(), file, (message,), body))
 
     def _enterroom(self, visitor: Visitor, quest_id: QuestId, params: Params, now: float) -> Params:
         _logged_in(visitor)

@@ -5,6 +5,10 @@ The pure part asks with effects and says nothing to anybody until a store has ca
     decision ──► Effect ──► store.carry_out(effect) ──► result ──► answer, pushes
                                                    └──► StoreFault ──► refusal
 
+A large file comes piece by piece: WriteBody after WriteBody with the key that the file will have,
+then SaveFile with what was not written yet, or DropBody. An effect on a body is only asked for
+when the one before it was carried out. Bodies that are not saved end with the process.
+
 A store of your own subclasses :class:`Store`. When ``carry_out`` returns, what it was asked to
 keep is as safe as the store can make it.
 """
@@ -13,6 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -49,13 +54,34 @@ class StoredMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteBody:
+    """Take the next bytes of a file that is still coming. Gives None."""
+
+    effect_id: int
+    key: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DropBody:
+    """Forget what was written of a file that will not come. Gives None."""
+
+    effect_id: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class SaveFile:
-    """Keep a file and the message that tells of it, both or neither. Gives None."""
+    """Keep a file and the messages that tell of it, all or nothing. Gives None.
+
+    The file is what was written with its key, and ``rest`` behind it. A file that was only
+    uploaded has no message, one for several users has one for each.
+    """
 
     effect_id: int
     file: StoredFile
-    message: StoredMessage
-    body: bytes = field(repr=False)
+    messages: tuple[StoredMessage, ...]
+    rest: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +111,7 @@ class ReadFile:
     length: int
 
 
-Effect = SaveFile | SaveMembers | FindFile | ReadFile
+Effect = WriteBody | DropBody | SaveFile | SaveMembers | FindFile | ReadFile
 
 
 class Store(ABC):
@@ -100,8 +126,14 @@ class Store(ABC):
     def carry_out(self, effect: Effect) -> StoredFile | bytes | None:
         """Do what *effect* says and give what it says. Raises StoreFault."""
         match effect:
+            case WriteBody():
+                self.write_body(effect.key, effect.data)
+                return None
+            case DropBody():
+                self.drop_body(effect.key)
+                return None
             case SaveFile():
-                self.save_file(effect.file, effect.message, effect.body)
+                self.save_file(effect.file, effect.messages, effect.rest)
                 return None
             case SaveMembers():
                 self.save_members(effect.gid, effect.members)
@@ -114,8 +146,23 @@ class Store(ABC):
                 assert_never(effect)
 
     @abstractmethod
-    def save_file(self, file: StoredFile, message: StoredMessage, body: bytes) -> None:
-        """Keep both or neither. Raises StoreFault."""
+    def write_body(self, key: str, data: bytes) -> None:
+        """Take the next bytes of the file that will have this key. Raises StoreFault.
+
+        They need not be safe before ``save_file``. After a fault ``drop_body`` follows.
+        """
+
+    @abstractmethod
+    def drop_body(self, key: str) -> None:
+        """Forget what was written for this key, if anything was. Raises StoreFault."""
+
+    @abstractmethod
+    def save_file(self, file: StoredFile, messages: Sequence[StoredMessage], rest: bytes) -> None:
+        """Keep all or nothing; the file is what was written for its key, and *rest* behind it.
+
+        Raises StoreFault, also where that is not ``file.size`` bytes; what was written is forgotten
+        then.
+        """
 
     @abstractmethod
     def save_members(self, gid: int, members: frozenset[int]) -> None:
@@ -146,22 +193,36 @@ class MemoryStore(Store):
     def __init__(self, *, max_bytes: int = MEMORY_BYTES) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
+        self._bodies: dict[str, bytearray] = {}  # of files that are still coming
         self._files: dict[str, tuple[StoredFile, bytes]] = {}
         self._groups: dict[int, frozenset[int]] = {}
         self._messages: dict[tuple[object, ...], deque[StoredMessage]] = {}
 
-    def save_file(self, file: StoredFile, message: StoredMessage, body: bytes) -> None:
-        """Keep both; StoreFault when there is no room."""
-        if self._bytes + len(body) > self._max_bytes:
-            raise StoreFault(f"no room for {len(body)} bytes: the limit is {self._max_bytes}")
-        self._bytes += len(body)
-        self._files[file.key] = (file, body)
-        conversation: tuple[object, ...] = (message.kind, message.target)
-        if message.kind is Conversation.P2P:
-            pair = sorted((message.sender, message.target))
-            conversation = (message.kind, *pair)
-        history = self._messages.setdefault(conversation, deque(maxlen=HISTORY))
-        history.append(message)
+    def write_body(self, key: str, data: bytes) -> None:
+        """Take some bytes; StoreFault when there is no room."""
+        self._make_room(len(data))
+        self._bodies.setdefault(key, bytearray()).extend(data)
+
+    def drop_body(self, key: str) -> None:
+        """Forget them."""
+        self._bytes -= len(self._bodies.pop(key, b""))
+
+    def save_file(self, file: StoredFile, messages: Sequence[StoredMessage], rest: bytes) -> None:
+        """Keep them; StoreFault when there is no room."""
+        written = self._bodies.get(file.key, b"")
+        self.drop_body(file.key)
+        size = len(written) + len(rest)
+        if size != file.size:
+            raise StoreFault(f"{size} bytes came of a file of {file.size}")
+        self._make_room(size)
+        self._files[file.key] = (file, bytes(written) + rest)
+        for message in messages:
+            conversation: tuple[object, ...] = (message.kind, message.target)
+            if message.kind is Conversation.P2P:
+                pair = sorted((message.sender, message.target))
+                conversation = (message.kind, *pair)
+            history = self._messages.setdefault(conversation, deque(maxlen=HISTORY))
+            history.append(message)
 
     def save_members(self, gid: int, members: frozenset[int]) -> None:
         """Keep the membership."""
@@ -187,3 +248,8 @@ class MemoryStore(Store):
     def messages(self) -> list[StoredMessage]:
         """Every message, conversation by conversation."""
         return [message for history in self._messages.values() for message in history]
+
+    def _make_room(self, size: int) -> None:
+        if self._bytes + size > self._max_bytes:
+            raise StoreFault(f"no room for {size} bytes: the limit is {self._max_bytes}")
+        self._bytes += size

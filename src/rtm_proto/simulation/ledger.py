@@ -162,7 +162,7 @@ class Ledger:
         """The gate wants to keep something."""
         if not isinstance(effect, SaveFile):
             return
-        message, name = effect.message, effect.file.name
+        (message,), name = effect.messages, effect.file.name
         sending = self._sendings.get(name)
         if sending is None:
             raise Violation(f"a file is to be stored that nobody sent: {name} {message.mid}")
@@ -172,14 +172,14 @@ class Ledger:
             == (sent.kind, sent.sender, sent.target, sent.mid),
             f"{name} was sent as {sent}, is to be stored as {message}",
         )
-        self._check(effect.body == sent.body, f"{name} is to be stored with other bytes")
+        self._check(effect.rest == sent.body, f"{name} is to be stored with other bytes")
         self._check(not sending.odd, f"{name} is to be stored, and has no such bytes")
 
     def stored(self, effect: Effect) -> None:
         """The store has kept something, whether or not the gate will hear of it."""
         if not isinstance(effect, SaveFile):
             return
-        stored, name = effect.message, effect.file.name
+        (stored,), name = effect.messages, effect.file.name
         key = (stored.kind, stored.sender, stored.target, stored.mid)
         if key in self._keys:
             raise Violation(f"mid {stored.mid} is stored twice: {self._keys[key]} and {name}")
@@ -208,7 +208,7 @@ class Ledger:
     def receivers(self, effect: SaveFile) -> list[Presence]:
         """The good logins of everybody that a stored file was for when the gate was told."""
         entitled = self._entitled.get(effect.file.name, frozenset())
-        in_room = effect.message.kind is Conversation.ROOM
+        in_room = effect.messages[0].kind is Conversation.ROOM
         return [
             presence
             for presence in self.presences.values()
@@ -342,7 +342,7 @@ class Ledger:
             raise Violation(f"{name} was said to be sent, and is not stored")
         if not outcome.duplicate:
             self._check(name in self._stored, f"{name} was said to be sent by a later sending")
-            mtime = message.stored_as.message.mtime
+            mtime = message.stored_as.messages[0].mtime
             self._check(outcome.mtime == mtime, f"{name}: mtime {outcome.mtime}, stored {mtime}")
         if self.calm:
             first = outcome.attempts == 1 and not outcome.duplicate

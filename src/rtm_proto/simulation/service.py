@@ -244,7 +244,9 @@ class Service:
             return None, fault
         match effect:
             case SaveFile():
-                self._trace.say("store", f"keeps {effect.file.name} as mid {effect.message.mid}")
+                self._trace.say(
+                    "store", f"keeps {effect.file.name} as mid {effect.messages[0].mid}"
+                )
             case SaveMembers():
                 self._trace.say("store", f"keeps members {sorted(effect.members)}")
             case _:
@@ -302,7 +304,7 @@ class Service:
             self._clock.after(delay, lambda: self._push_again(effect))
 
     def _push_again(self, effect: SaveFile) -> None:
-        message = effect.message
+        (message,) = effect.messages
         method = next(name for name, kind in PUSHES.items() if kind is message.kind)
         params: Params = {
             "from": message.sender,
