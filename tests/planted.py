@@ -59,8 +59,8 @@ class _Deciding(SimulatedGate):
 
 
 class _WithoutDedup(Decisions):
-    def _check_mid(self, key: tuple[object, ...], now: float) -> None:
-        pass
+    def _delivered(self, key: tuple[object, ...], now: float) -> bool:
+        return False
 
 
 class _Reusable(Tokens):
@@ -155,7 +155,8 @@ class _Hasty(SimulatedGate):
     def effects(self) -> list[Effect]:
         effects = super().effects()
         for effect in effects:
-            super().carried_out(effect, None, None, now=0.0)
+            if isinstance(effect, SaveFile):
+                super().carried_out(effect, None, None, now=0.0)
         return effects
 
 

@@ -25,7 +25,9 @@ from rtm_proto.events import (
     Lost,
     OnewayReceived,
     Opened,
+    QuestBegun,
     QuestId,
+    QuestPiece,
     QuestReceived,
     Refused,
     TimedOut,
@@ -100,6 +102,8 @@ class Side:
                 assert not self.asked
             case OnewayReceived():
                 pass
+            case QuestBegun() | QuestPiece():
+                raise AssertionError("this side takes quests whole")
             case _:
                 assert not event.text.startswith("an answer with the unknown seq") or not clean
 

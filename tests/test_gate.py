@@ -49,7 +49,7 @@ from rtm_proto.received import (
 from tests.world import FILE_PORT, HOST, MAIN_PORT, PID, USERS, WALL, Client, Pipe, World
 
 P2P, GROUP, ROOM = Conversation.P2P, Conversation.GROUP, Conversation.ROOM
-EMPTY_HANDS = Held(0, 0, decisions.Held(0, 0, 0, 0))
+EMPTY_HANDS = Held(0, 0, 0, 0, decisions.Held(0, 0, 0, 0))
 UPGRADE = (
     b"GET /service/websocket HTTP/1.1\r\nHost: gate\r\nUpgrade: websocket\r\n"
     b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -139,7 +139,7 @@ def everybody_left(world: World) -> bool:
         pipe.cut("the end")
     world.settle()
     held = world.gate.held()
-    return held == Held(0, 0, decisions.Held(0, 0, held.decisions.tokens, 0))
+    return held == Held(0, 0, 0, 0, decisions.Held(0, 0, held.decisions.tokens, 0))
 
 
 # --- the whole job ---
@@ -1189,7 +1189,7 @@ def test_garbage_cuts_and_early_ends_leave_nothing_behind(
     world.store_waits = False
     world.settle()
     held = gate.held()
-    assert held == Held(0, 0, decisions.Held(0, 0, held.decisions.tokens, 0))
+    assert held == Held(0, 0, 0, 0, decisions.Held(0, 0, held.decisions.tokens, 0))
     check(visits, gate)
 
 

@@ -19,10 +19,12 @@ from rtm_proto.events import CloseKind
 from rtm_proto.gate.decisions import (
     MAX_FILE,
     MAX_MEMBERS,
+    MAX_RECEIVERS,
     MAX_ROOMS,
     MID_WINDOW,
     Action,
     Answer,
+    Body,
     Decisions,
     Limits,
     Part,
@@ -31,14 +33,17 @@ from rtm_proto.gate.decisions import (
     Visitor,
 )
 from rtm_proto.gate.store import (
+    DropBody,
     Effect,
     MemoryStore,
     SaveFile,
     SaveMembers,
     StoredMessage,
+    WriteBody,
 )
 from rtm_proto.payload import decode, encode
 from rtm_proto.received import Conversation
+from rtm_proto.signs import call_sign
 from tests.vectors import Vector, js_sdk
 
 PID = 11000001
@@ -47,6 +52,7 @@ ENDPOINT = "127.0.0.1:13461"
 WALL = 1_700_000_000_000  # milliseconds
 FILE = b"what is in the file"
 KINDS = {"sendfile": "to", "sendgroupfile": "gid", "sendroomfile": "rid"}
+SECRET = "the project's secret"
 
 
 class Hall:
@@ -65,6 +71,7 @@ class Hall:
             "file_url": "http://127.0.0.1:13461/files",
             "wall_ms": lambda: self.wall,
             "make_token": lambda: f"{next(numbers):032x}",
+            "secret": SECRET,
             **settings,
         }
         self.decisions = Decisions(**settings)
@@ -280,6 +287,9 @@ def test_bye_and_ping_need_no_login(hall: Hall) -> None:
         ("leaveroom", {"rid": 1}),
         ("addgroupmembers", {"gid": 1, "uids": [1]}),
         ("delgroupmembers", {"gid": 1, "uids": [1]}),
+        ("gettoken", {"uid": 1}),
+        ("kickout", {"uid": 1}),
+        ("kickout", {"uid": 1, "pid": PID, "salt": 1, "sign": None}),
     ],
 )
 def test_before_the_login_everything_else_is_200022(
@@ -307,8 +317,9 @@ def test_a_token_is_issued_for_each_of_the_three_commands(hall: Hall, alice: Vis
     [
         ({"cmd": "sendit", "to": 1}, Code.INVALID_PARAMETER),
         ({"cmd": "", "to": 1}, Code.INVALID_PARAMETER),
-        ({"cmd": "sendfiles", "tos": [1]}, Code.INVALID_PARAMETER),
-        ({"cmd": "broadcastfile"}, Code.INVALID_PARAMETER),
+        ({"cmd": "sendfiles", "tos": [1]}, Code.METHOD_FORBIDDEN),
+        ({"cmd": "sendfiles"}, Code.METHOD_FORBIDDEN),
+        ({"cmd": "broadcastfile"}, Code.METHOD_FORBIDDEN),
         ({"cmd": "sendfile"}, Code.INVALID_PARAMETER),
         ({"cmd": "sendfile", "to": None}, Code.INVALID_PARAMETER),
         ({"cmd": "sendfile", "gid": 5, "rid": 5}, Code.INVALID_PARAMETER),
@@ -530,6 +541,191 @@ def test_a_token_is_spent_although_the_mid_was_delivered_before(hall: Hall, alic
     token = hall.token(alice)
     assert code(hall.send(alice, token=token)) == Code.DUPLICATE_MID
     assert code(hall.send(alice, token=token, mid=5)) == Code.BAD_FILE_SIGN_OR_TOKEN
+
+
+# --- a large file, that came piece by piece ---
+
+
+LARGE = b"what has come before" + FILE
+
+
+@pytest.fixture
+def body(hall: Hall) -> Body:
+    """A file of which all but FILE is in the store."""
+    first = LARGE[: -len(FILE)]
+    hall.store.carry_out(WriteBody(0, "k", first))
+    return Body("k", len(LARGE), md5(LARGE).hexdigest(), len(first), FILE)
+
+
+def large(hall: Hall, visitor: Visitor, body: Body, **changes: Any) -> dict[str, Any]:
+    """A quest that is right for *body*, but for *changes*."""
+    token = changes.get("token") or hall.token(visitor)
+    attrs = write_attrs("note.txt", file_sign(body.digest, token))
+    changes = {"token": token, "attrs": attrs, "file": body, **changes}
+    return hall.quest(visitor, **changes)
+
+
+def test_a_large_file_is_kept_whole_under_the_key_that_it_came_with(
+    hall: Hall, alice: Visitor, body: Body
+) -> None:
+    assert hall.ask(hall.files, "sendfile", large(hall, alice, body)) == []
+    [effect] = hall.decisions.effects
+    assert isinstance(effect, SaveFile)
+    assert (effect.file.key, effect.file.size, effect.rest) == ("k", len(LARGE), FILE)
+    assert answer(hall.carry_out()) == {"mtime": WALL}
+    stored = hall.store.find_file("k")
+    assert stored is not None and stored.digest == md5(LARGE).hexdigest()
+    assert hall.store.read_file("k", 0, len(LARGE)) == LARGE
+    [message] = hall.store.messages()
+    assert json.loads(message.msg) == {
+        "url": "http://127.0.0.1:13461/files/k/note.txt",
+        "size": len(LARGE),
+    }
+
+
+def test_the_sign_of_a_large_file_is_over_all_of_it(hall: Hall, alice: Visitor, body: Body) -> None:
+    token = hall.token(alice)
+    attrs = write_attrs("x", file_sign(md5(FILE).hexdigest(), token))
+    quest = large(hall, alice, body, token=token, attrs=attrs)
+    assert code(hall.ask(hall.files, "sendfile", quest)) == Code.BAD_FILE_SIGN_OR_TOKEN
+
+
+def test_a_large_file_over_the_limit_is_refused_by_its_whole_size(body: Body) -> None:
+    hall = Hall(limits=Limits(max_file=len(LARGE) - 1))
+    quest = large(hall, hall.log_in(1001), body)
+    assert code(hall.ask(hall.files, "sendfile", quest)) == Code.FILE_TOO_LARGE
+
+
+@pytest.mark.parametrize("written", [0, 20])
+@pytest.mark.parametrize(
+    ("method", "changes", "expected"),
+    [
+        ("sendfile", {"mtype": 30}, Code.BAD_FILE_MTYPE),
+        ("sendfile", {"token": "f" * 32}, Code.BAD_FILE_SIGN_OR_TOKEN),
+        ("sendfile", {"mid": "5"}, Code.TYPE_CONVERSION),
+        ("sendgroupfile", {}, Code.KEY_NOT_FOUND),
+        ("nonsense", {}, Code.UNKNOWN_METHOD),
+        ("auth", {}, Code.KEY_NOT_FOUND),
+        ("ping", {}, None),
+    ],
+)
+def test_what_was_written_of_a_file_that_is_not_kept_is_dropped(
+    hall: Hall,
+    alice: Visitor,
+    body: Body,
+    method: str,
+    changes: dict[str, Any],
+    expected: int | None,
+    written: int,
+) -> None:
+    body = Body("k", body.size, body.digest, written, LARGE[written:])
+    said = hall.ask(hall.files, method, large(hall, alice, body, **changes))
+    if expected is None:
+        assert answer(said) == {}
+    else:
+        assert code(said) == expected
+    if written == 0:
+        assert hall.effects() == []
+        return
+    [effect] = hall.decisions.effects
+    assert isinstance(effect, DropBody) and effect.key == "k"
+    assert hall.carry_out() == [], "nobody waits for it"
+    assert hall.decisions.held().effects == 0
+
+
+def test_a_store_that_fails_at_the_end_of_a_large_file_has_forgotten_it_by_itself(
+    hall: Hall, alice: Visitor, body: Body
+) -> None:
+    hall.ask(hall.files, "sendfile", large(hall, alice, body))
+    assert code(hall.carry_out(StoreFault("no room"))) == Code.WORK_QUEUE_FULL
+    assert hall.effects() == []
+
+
+def test_one_large_file_being_kept_does_not_save_another(
+    hall: Hall, alice: Visitor, body: Body
+) -> None:
+    hall.ask(hall.files, "sendfile", large(hall, alice, body))
+    other = Body("other", body.size, body.digest, body.written, body.rest)
+    assert code(hall.ask(hall.files, "sendfile", large(hall, alice, other))) == 20011
+    _, dropped = hall.effects()
+    assert isinstance(dropped, DropBody) and dropped.key == "other"
+
+
+# --- what is known before the file has come ---
+
+
+def before(hall: Hall, method: str, params: Mapping[str, object], size: int = 5) -> int | None:
+    """The code of the refusal, if there is one; nothing is said or asked of a store."""
+    refusal = hall.decisions.refusal_before_body(method, params, size, now=hall.now)
+    assert (hall.said(), hall.effects()) == ([], [])
+    if refusal is None:
+        return None
+    assert refusal[1] and len(refusal[1]) < 200
+    return refusal[0]
+
+
+@pytest.mark.parametrize("cmd", KINDS)
+def test_whatever_stands_before_a_good_file_nothing_is_wrong_with_it(
+    hall: Hall, alice: Visitor, cmd: str
+) -> None:
+    quest = hall.quest(alice, cmd)
+    del quest["file"]
+    names = list(quest)
+    for count in range(len(names) + 1):
+        for some in itertools.combinations(names, count):
+            assert before(hall, cmd, {name: quest[name] for name in some}) is None, some
+    assert before(hall, cmd, quest, MAX_FILE) is None
+    wrong = hall.send(alice, cmd, token=quest["token"], mtype=1)
+    assert code(wrong) == Code.BAD_FILE_MTYPE, "the token was spent"
+
+
+@pytest.mark.parametrize(
+    ("method", "size", "changes", "expected"),
+    [
+        ("nonsense", 5, {}, Code.UNKNOWN_METHOD),
+        ("auth", 5, {}, Code.INVALID_PACKAGE),
+        ("ping", 5, {}, Code.INVALID_PACKAGE),
+        ("filetoken", 5, {}, Code.INVALID_PACKAGE),
+        ("sendfile", MAX_FILE + 1, {}, Code.FILE_TOO_LARGE),
+        ("sendfile", MAX_FILE + 1, {"token": ...}, Code.FILE_TOO_LARGE),
+        ("sendfile", 5, {"token": "f" * 32}, Code.BAD_FILE_SIGN_OR_TOKEN),
+        ("sendfile", 5, {"token": 5}, Code.TYPE_CONVERSION),
+        ("sendfile", 5, {"pid": PID + 1}, Code.BAD_FILE_SIGN_OR_TOKEN),
+        ("sendfile", 5, {"from": 1002}, Code.BAD_FILE_SIGN_OR_TOKEN),
+        ("sendfile", 5, {"to": 1003}, Code.BAD_FILE_SIGN_OR_TOKEN),
+        ("sendfile", 5, {"to": 1003, "pid": ..., "from": ...}, Code.BAD_FILE_SIGN_OR_TOKEN),
+        ("sendfile", 5, {"to": "1002"}, Code.TYPE_CONVERSION),
+        ("sendroomfile", 5, {"to": ...}, Code.BAD_FILE_SIGN_OR_TOKEN),
+    ],
+)
+def test_what_is_wrong_before_the_file_is_refused_before_it(
+    hall: Hall,
+    alice: Visitor,
+    method: str,
+    size: int,
+    changes: dict[str, Any],
+    expected: int,
+) -> None:
+    quest = {
+        key: value for key, value in {**hall.quest(alice), **changes}.items() if value is not ...
+    }
+    assert before(hall, method, quest, size) == expected
+
+
+def test_a_quest_without_a_file_is_told_its_limit(hall: Hall) -> None:
+    refusal = hall.decisions.refusal_before_body("auth", {}, 70_000, now=hall.now)
+    assert refusal is not None and "65,536 bytes" in refusal[1]
+
+
+def test_a_spent_or_old_token_is_refused_before_the_file(hall: Hall, alice: Visitor) -> None:
+    spent, old = hall.token(alice), hall.token(alice)
+    hall.send(alice, token=spent)
+    hall.carry_out()
+    hall.now += 60
+    assert before(hall, "sendfile", {"token": spent}) == Code.BAD_FILE_SIGN_OR_TOKEN
+    assert before(hall, "sendfile", {"token": old}) is None
+    hall.now += 0.5
+    assert before(hall, "sendfile", {"token": old}) == Code.BAD_FILE_SIGN_OR_TOKEN
 
 
 # --- the shapes that SDKs send ---
@@ -1083,6 +1279,368 @@ def test_no_repr_shows_a_token(hall: Hall, alice: Visitor) -> None:
     assert str(said.params["token"]) not in repr(said)
 
 
+# --- servers ---
+
+
+@pytest.fixture
+def server() -> Visitor:
+    return Visitor("server")
+
+
+def signed(hall: Hall, method: str, **params: Any) -> dict[str, Any]:
+    """*params* with a sign of its own, as a server sends them."""
+    salt, ts = next(hall.quests), hall.wall // 1000
+    sign = call_sign(PID, SECRET, salt, method, ts)
+    return {"pid": PID, "salt": salt, "ts": ts, "sign": sign, **params}
+
+
+def call(hall: Hall, server: Visitor, method: str, **params: Any) -> list[Action]:
+    return hall.ask(server, method, signed(hall, method, **params))
+
+
+def serve(
+    hall: Hall, server: Visitor, cmd: str, sender: int = 1001, **changes: Any
+) -> list[Action]:
+    """A file quest of a server with a token of its own, right but for *changes*."""
+    field = {"sendfiles": "tos", "broadcastfile": "", "uploadfile": "uid", **KINDS}[cmd]
+    default = {"tos": [1002, 1003], "uid": sender}.get(field, 1002)
+    target = {field: changes.get(field, default)} if field else {}
+    asked = {} if cmd == "uploadfile" else target
+    token = changes.get("token") or str(
+        answer(call(hall, server, "filetoken", **{"cmd": cmd, "from": sender, **asked}))["token"]
+    )
+    params = {
+        "pid": PID,
+        "from": sender,
+        **target,
+        "mtype": 50,
+        "mid": 77,
+        "token": token,
+        "file": FILE,
+        "attrs": write_attrs("note.txt", file_sign(md5(FILE).hexdigest(), token)),
+        **changes,
+    }
+    quest = {key: value for key, value in params.items() if value is not ...}
+    return hall.ask(hall.files, cmd, quest)
+
+
+@pytest.mark.parametrize("method", ["ping", "filetoken", "gettoken", "kickout"])
+def test_a_signed_call_makes_a_server(hall: Hall, server: Visitor, method: str) -> None:
+    params = {"cmd": "broadcastfile", "from": 1, "uid": 1}
+    answer(call(hall, server, method, **params))
+    assert (server.server, server.uid) == (True, None)
+    hall.decisions.left(server)
+    assert not server.server
+
+
+@pytest.mark.parametrize("method", ["ping", "filetoken", "gettoken", "kickout"])
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"sign": "0" * 32}, Code.BAD_PROJECT_OR_SIGN),
+        ({"pid": PID + 1}, Code.BAD_PROJECT_OR_SIGN),
+        ({"ts": 5}, Code.BAD_PROJECT_OR_SIGN),
+        ({"salt": "5"}, Code.TYPE_CONVERSION),
+        ({"salt": None}, Code.TYPE_CONVERSION),
+    ],
+)
+def test_who_signs_wrongly_is_no_server(
+    hall: Hall, server: Visitor, method: str, changes: dict[str, Any], expected: int
+) -> None:
+    assert code(call(hall, server, method, uid=1, **changes)) == expected
+    assert not server.server
+
+
+def test_a_sign_is_good_for_one_call(hall: Hall, server: Visitor) -> None:
+    params = signed(hall, "gettoken", uid=5)
+    answer(hall.ask(server, "gettoken", params))
+    assert code(hall.ask(server, "gettoken", params)) == Code.SAME_SIGN
+    assert code(hall.ask(Visitor("thief"), "gettoken", {**params, "uid": 6})) == Code.SAME_SIGN
+
+
+def test_a_clock_that_is_hours_off_is_told(hall: Hall, server: Visitor) -> None:
+    params = signed(hall, "gettoken", uid=5)
+    hall.wall += 3_600_000
+    assert code(hall.ask(server, "gettoken", params)) == Code.CLOCK_MISMATCH
+
+
+def test_every_call_of_a_server_needs_its_sign(hall: Hall, server: Visitor) -> None:
+    answer(call(hall, server, "ping"))
+    assert code(hall.ask(server, "gettoken", {"uid": 5})) == Code.NOT_LOGGED_IN
+    assert code(hall.ask(server, "filetoken", {"cmd": "sendfile", "to": 5})) == 200022
+
+
+@pytest.mark.parametrize("method", ["ping", "filetoken", "gettoken", "kickout"])
+def test_without_a_secret_there_are_no_servers(server: Visitor, method: str) -> None:
+    hall = Hall(secret=None)
+    assert code(call(hall, server, method, uid=1)) == Code.METHOD_FORBIDDEN
+    assert not server.server
+
+
+def test_a_user_is_a_user_whatever_else_is_in_the_quest(hall: Hall, alice: Visitor) -> None:
+    params = {"cmd": "sendfile", "to": 1002, "sign": "nonsense", "from": 1003}
+    token = str(answer(hall.ask(alice, "filetoken", params))["token"])
+    assert hall.send(alice, token=token) == []
+    assert answer(hall.ask(alice, "ping", {"sign": "nonsense"})) == {}
+    assert not alice.server
+
+
+@pytest.mark.parametrize("method", ["gettoken", "kickout"])
+def test_a_user_cannot_do_what_servers_do(hall: Hall, alice: Visitor, method: str) -> None:
+    hall.log_in(1002)
+    assert code(hall.ask(alice, method, {"uid": 1002})) == Code.METHOD_FORBIDDEN
+    assert code(call(hall, alice, method, uid=1002)) == Code.METHOD_FORBIDDEN
+    assert hall.decisions.kick(1002), "kicked"
+
+
+def test_a_user_logs_in_with_the_token_that_a_server_got(hall: Hall, server: Visitor) -> None:
+    tokens = [str(answer(call(hall, server, "gettoken", uid=5))["token"]) for _ in range(2)]
+    assert len(set(tokens)) == 2
+    assert answer(hall.ask(Visitor("v"), "auth", auth(uid=5, token=tokens[0])))["ok"] is False
+    assert answer(hall.ask(Visitor("v"), "auth", auth(uid=6, token=tokens[1])))["ok"] is False
+    for _ in range(2):
+        assert answer(hall.ask(Visitor("v"), "auth", auth(uid=5, token=tokens[1])))["ok"] is True
+
+
+def test_a_configured_token_stays_good_beside_it(hall: Hall, server: Visitor) -> None:
+    token = str(answer(call(hall, server, "gettoken", uid=1001))["token"])
+    for right in (token, "token-1"):
+        assert answer(hall.ask(Visitor("v"), "auth", auth(token=right)))["ok"] is True
+    assert answer(hall.ask(Visitor("v"), "auth", auth(token=token + "x")))["ok"] is False
+
+
+@pytest.mark.parametrize(
+    ("uid", "expected"),
+    [
+        (0, Code.INVALID_PARAMETER),
+        (-5, Code.INVALID_PARAMETER),
+        ("5", Code.TYPE_CONVERSION),
+    ],
+)
+def test_nobody_gets_a_token_for_a_uid_that_cannot_log_in(
+    hall: Hall, server: Visitor, uid: Any, expected: int
+) -> None:
+    assert code(call(hall, server, "gettoken", uid=uid)) == expected
+
+
+def test_a_server_kicks_a_user(hall: Hall, server: Visitor, alice: Visitor) -> None:
+    kick, part, said = call(hall, server, "kickout", uid=1001)
+    assert isinstance(kick, Push) and (kick.visitor, kick.method) == (alice, "kickout")
+    assert isinstance(part, Part) and isinstance(said, Answer) and said.visitor is server
+    assert answer(call(hall, server, "kickout", uid=1001)) == {}, "who is away is kicked too"
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"cmd": "sendit"}, Code.INVALID_PARAMETER),
+        ({"cmd": "sendfile"}, Code.INVALID_PARAMETER),
+        ({"cmd": "sendfiles"}, Code.INVALID_PARAMETER),
+        ({"cmd": "sendfiles", "tos": None}, Code.INVALID_PARAMETER),
+        ({"cmd": "sendfiles", "tos": []}, Code.EMPTY_PARAMETER),
+        ({"cmd": "sendfiles", "tos": [2, 3, 2]}, Code.INVALID_PARAMETER),
+        ({"cmd": "sendfiles", "tos": list(range(5, 6 + MAX_RECEIVERS))}, Code.TOO_MANY_ITEMS),
+        ({"cmd": "sendfiles", "tos": 5}, Code.TYPE_CONVERSION),
+        ({"cmd": "sendfiles", "tos": ["5"]}, Code.TYPE_CONVERSION),
+        ({"cmd": "broadcastfile", "from": None}, Code.TYPE_CONVERSION),
+        ({"cmd": "broadcastfile", "from": ...}, Code.KEY_NOT_FOUND),
+    ],
+)
+def test_a_wrong_filetoken_of_a_server_is_refused(
+    hall: Hall, server: Visitor, params: dict[str, Any], expected: int
+) -> None:
+    quest = {key: v for key, v in {"from": 1, **params}.items() if v is not ...}
+    assert code(call(hall, server, "filetoken", **quest)) == expected
+
+
+def test_the_python_server_sdk_names_one_id_as_every_target(hall: Hall, server: Visitor) -> None:
+    same = {"to": 1002, "rid": 1002, "gid": 1002}
+    params = {"cmd": "sendgroupfile", "from": 1001, **same}
+    token = str(answer(call(hall, server, "filetoken", **params))["token"])
+    assert serve(hall, server, "sendgroupfile", token=token) == []
+
+
+def test_a_server_speaks_for_a_user_who_is_in_no_group_and_no_room(
+    hall: Hall, server: Visitor
+) -> None:
+    bob = hall.log_in(1002, "bob")
+    hall.store_group(bob, 5, [1002, 1003])
+    answer(hall.ask(bob, "enterroom", {"rid": 5}))
+    for cmd, push in (("sendgroupfile", "pushgroupmsg"), ("sendroomfile", "pushroommsg")):
+        assert serve(hall, server, cmd, **{KINDS[cmd]: 5}) == []
+        assert pushes(hall.carry_out()) == [("bob", push)]
+    assert serve(hall, server, "sendfile") == []
+    assert pushes(hall.carry_out()) == [("bob", "pushmsg")]
+    assert {message.sender for message in hall.store.messages()} == {1001}
+
+
+def test_what_was_granted_to_a_user_gives_no_more_rights_beside_a_server(
+    hall: Hall, server: Visitor, alice: Visitor
+) -> None:
+    answer(call(hall, server, "ping"))
+    assert code(hall.send(alice, "sendgroupfile", gid=5)) == Code.NOT_GROUP_MEMBER
+    token = hall.token(alice, "sendroomfile", 5)
+    answer(call(hall, server, "filetoken", **{"cmd": "sendroomfile", "from": 1001, "rid": 5}))
+    assert code(hall.send(alice, "sendroomfile", rid=5, token=token)) == Code.NOT_IN_ROOM
+
+
+def test_even_a_server_sends_nobody_a_file_of_his_own(hall: Hall, server: Visitor) -> None:
+    assert code(serve(hall, server, "sendfile", to=1001)) == Code.SEND_TO_ONESELF
+    assert code(serve(hall, server, "sendfiles", tos=[1002, 1001])) == Code.SEND_TO_ONESELF
+
+
+# --- a file for many, for everybody, for nobody ---
+
+
+def test_a_file_for_several_is_kept_once_and_told_to_each(hall: Hall, server: Visitor) -> None:
+    for uid in (1001, 1002, 1003):
+        hall.log_in(uid, f"user {uid}")
+    assert serve(hall, server, "sendfiles", tos=[1003, 9, 1002]) == []
+    [effect] = hall.decisions.effects
+    assert isinstance(effect, SaveFile)
+    assert [message.target for message in effect.messages] == [1003, 9, 1002]
+    assert len({(m.mid, m.mtime, m.msg, m.attrs) for m in effect.messages}) == 1
+    said = hall.carry_out()
+    assert answer(said) == {"mtime": WALL}
+    assert pushes(said) == [("user 1003", "pushmsg"), ("user 1002", "pushmsg")]
+    assert [a.params["to"] for a in said if isinstance(a, Push)] == [1003, 1002]
+
+
+def test_who_had_a_mid_is_left_out_of_a_second_sending(hall: Hall, server: Visitor) -> None:
+    hall.log_in(1002, "bob")
+    hall.log_in(1003, "carol")
+    serve(hall, server, "sendfiles", tos=[1002])
+    hall.carry_out()
+    assert serve(hall, server, "sendfiles", tos=[1002, 1003]) == []
+    said = hall.carry_out()
+    assert "mtime" in answer(said) and pushes(said) == [("carol", "pushmsg")]
+    assert code(serve(hall, server, "sendfiles", tos=[1003, 1002])) == Code.DUPLICATE_MID
+    assert code(serve(hall, server, "sendfile", to=1003)) == Code.DUPLICATE_MID
+    assert len(hall.store.messages()) == 2
+
+
+def test_a_mid_that_is_being_stored_for_one_of_several_is_to_be_tried_again(
+    hall: Hall, server: Visitor
+) -> None:
+    serve(hall, server, "sendfiles", tos=[1002])
+    refused = serve(hall, server, "sendfiles", tos=[1003, 1002])
+    assert code(refused) == Code.WORK_QUEUE_FULL
+    hall.carry_out()
+    assert serve(hall, server, "sendfiles", tos=[1003, 1002]) == []
+
+
+def test_a_file_for_as_many_as_may_be(hall: Hall, server: Visitor) -> None:
+    tos = list(range(5000, 5000 + MAX_RECEIVERS))
+    assert serve(hall, server, "sendfiles", tos=tos) == []
+    answer(hall.carry_out())
+    assert len(hall.store.messages()) == MAX_RECEIVERS
+    few = Hall(limits=Limits(max_receivers=2))
+    tos = [5, 6, 7]
+    assert code(call(few, server, "filetoken", cmd="sendfiles", tos=tos)) == Code.KEY_NOT_FOUND
+    asked = {"cmd": "sendfiles", "from": 1, "tos": tos}
+    assert code(call(few, server, "filetoken", **asked)) == Code.TOO_MANY_ITEMS
+
+
+@pytest.mark.parametrize("other", [[1002], [1003, 1002], [1002, 1003, 1004], [1002, 1004]])
+def test_a_token_for_several_is_for_these(hall: Hall, server: Visitor, other: list[int]) -> None:
+    asked = {"cmd": "sendfiles", "from": 1001, "tos": [1002, 1003]}
+    token = str(answer(call(hall, server, "filetoken", **asked))["token"])
+    refused = serve(hall, server, "sendfiles", token=token, tos=other)
+    assert code(refused) == Code.BAD_FILE_SIGN_OR_TOKEN
+    assert before(hall, "sendfiles", {"token": token, "tos": other}) == 200003
+    assert before(hall, "sendfiles", {"token": token, "tos": []}) == Code.EMPTY_PARAMETER
+    assert before(hall, "sendfiles", {"token": token, "tos": [1002, 1003]}) is None
+    assert serve(hall, server, "sendfiles", token=token) == []
+
+
+def test_a_broadcast_reaches_everybody_who_is_there_but_its_sender(
+    hall: Hall, server: Visitor
+) -> None:
+    for uid in (1003, 1001, 1002):
+        hall.log_in(uid, f"user {uid}")
+    assert serve(hall, server, "broadcastfile") == []
+    said = hall.carry_out()
+    assert answer(said) == {"mtime": WALL}
+    both = [("user 1002", "pushbroadcastmsg"), ("user 1003", "pushbroadcastmsg")]
+    assert pushes(said) == both
+    push = said[1]
+    assert isinstance(push, Push)
+    assert list(push.params) == ["from", "mid", "mtype", "msg", "attrs", "mtime"]
+    [kept] = hall.store.messages()
+    assert (kept.kind, kept.target) == (Conversation.BROADCAST, 0)
+    assert code(serve(hall, server, "broadcastfile")) == Code.DUPLICATE_MID
+    assert serve(hall, server, "broadcastfile", mid=78) == []
+
+
+def test_a_broadcast_is_delivered_once_across_a_restart(hall: Hall, server: Visitor) -> None:
+    serve(hall, server, "broadcastfile")
+    hall.carry_out()
+    again = Hall(messages=hall.store.messages())
+    assert code(serve(again, server, "broadcastfile")) == Code.DUPLICATE_MID
+
+
+def test_an_uploaded_file_is_kept_and_nobody_is_told(hall: Hall, alice: Visitor) -> None:
+    hall.log_in(1002)
+    token = str(answer(hall.ask(alice, "filetoken", {"cmd": "uploadfile"}))["token"])
+    assert serve(hall, Visitor("v"), "uploadfile", token=token, mid=...) == []
+    said = hall.carry_out()
+    params = answer(said)
+    assert len(said) == 1 and params["size"] == len(FILE)
+    key = str(params["url"]).split("/")[-2]
+    assert params["url"] == f"http://127.0.0.1:13461/files/{key}/note.txt"
+    assert hall.store.read_file(key, 0, len(FILE)) == FILE
+    assert hall.store.messages() == []
+
+
+def test_an_upload_may_be_repeated_each_time_it_is_another_file(
+    hall: Hall, server: Visitor
+) -> None:
+    places: set[object] = set()
+    for _ in range(2):
+        assert serve(hall, server, "uploadfile") == []
+        assert serve(hall, server, "uploadfile") == [], "while the first is being stored"
+        places |= {a.params["url"] for a in hall.carry_out() if isinstance(a, Answer)}
+    assert len(places) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"uid": 1002}, Code.BAD_FILE_SIGN_OR_TOKEN),
+        ({"uid": ...}, Code.KEY_NOT_FOUND),
+        ({"uid": "1001"}, Code.TYPE_CONVERSION),
+        ({"from": 1002}, Code.BAD_FILE_SIGN_OR_TOKEN),
+        ({"mtype": 30}, Code.BAD_FILE_MTYPE),
+    ],
+)
+def test_a_wrong_upload_is_refused(
+    hall: Hall, server: Visitor, changes: dict[str, Any], expected: int
+) -> None:
+    assert code(serve(hall, server, "uploadfile", **changes)) == expected
+
+
+def test_an_upload_is_everybodys_own(hall: Hall, alice: Visitor) -> None:
+    params = {"cmd": "uploadfile", "uid": 1002, "to": 1002}
+    token = str(answer(hall.ask(alice, "filetoken", params))["token"])
+    assert before(hall, "uploadfile", {"token": token, "uid": 1002}) == 200003
+    assert before(hall, "uploadfile", {"token": token, "uid": 1001}) is None
+
+
+def test_what_could_not_be_uploaded_is_refused(hall: Hall, server: Visitor) -> None:
+    serve(hall, server, "uploadfile")
+    assert code(hall.carry_out(StoreFault("no room"))) == Code.WORK_QUEUE_FULL
+
+
+def test_a_large_file_for_several_is_kept_once(hall: Hall, server: Visitor, body: Body) -> None:
+    asked = {"cmd": "sendfiles", "from": 1001, "tos": [1002, 1003]}
+    token = str(answer(call(hall, server, "filetoken", **asked))["token"])
+    attrs = write_attrs("x", file_sign(body.digest, token))
+    assert serve(hall, server, "sendfiles", token=token, attrs=attrs, file=body) == []
+    answer(hall.carry_out())
+    assert len(hall.store.messages()) == 2
+    assert hall.store.read_file("k", 0, len(LARGE)) == LARGE
+
+
 # --- anything at all ---
 
 anything = st.recursive(
@@ -1096,11 +1654,12 @@ anything = st.recursive(
     max_leaves=6,
 )
 keys = st.sampled_from(
-    "pid uid token cmd to gid rid tos uids from mid mtype file attrs endpoint".split()
+    "pid uid token cmd to gid rid tos uids from mid mtype file attrs endpoint salt ts sign".split()
 )
 methods = st.sampled_from(
     "auth bye ping filetoken sendfile sendgroupfile sendroomfile enterroom leaveroom "
-    "addgroupmembers delgroupmembers nonsense".split()
+    "addgroupmembers delgroupmembers sendfiles broadcastfile uploadfile gettoken kickout "
+    "nonsense".split()
 )
 
 

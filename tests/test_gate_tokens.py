@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from rtm_proto.gate.tokens import MAX_TOKENS, TOKEN_LIFE, Grant, Tokens
+from rtm_proto.gate.tokens import MAX_TOKENS, TOKEN_LIFE, Grant, LoginTokens, Tokens
 
 GRANT = Grant(11000001, 1001, "sendfile", 1002)
 
@@ -22,46 +21,34 @@ def tokens(*, bound: int = MAX_TOKENS, life: float = TOKEN_LIFE) -> Tokens:
 def test_a_token_is_good_for_what_it_was_issued_for() -> None:
     issued = tokens()
     token = issued.issue(GRANT, now=5.0)
-    assert issued.valid(token, GRANT, now=5.0)
+    assert issued.granted(token, now=5.0) == GRANT
     assert len(issued) == 1
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        Grant(11000002, 1001, "sendfile", 1002),
-        Grant(11000001, 1003, "sendfile", 1002),
-        Grant(11000001, 1001, "sendgroupfile", 1002),
-        Grant(11000001, 1001, "sendroomfile", 1002),
-        Grant(11000001, 1001, "sendfile", 1003),
-        Grant(11000001, 1001, "sendfile", None),
-    ],
-)
-def test_a_token_is_good_for_nothing_else(other: Grant) -> None:
+def test_looking_does_not_spend() -> None:
     issued = tokens()
     token = issued.issue(GRANT, now=5.0)
-    assert not issued.valid(token, other, now=5.0)
-    assert issued.valid(token, GRANT, now=5.0), "asking for something else has spent it"
+    assert [issued.granted(token, now=5.0) for _ in range(3)] == [GRANT] * 3
 
 
 def test_a_token_lives_sixty_seconds() -> None:
     issued = tokens()
     token = issued.issue(GRANT, now=100.0)
-    assert issued.valid(token, GRANT, now=160.0)
-    assert not issued.valid(token, GRANT, now=160.001)
+    assert issued.granted(token, now=160.0) == GRANT
+    assert issued.granted(token, now=160.001) is None
 
 
 def test_nobody_has_a_token_that_was_never_issued() -> None:
     issued = tokens()
-    assert not issued.valid("", GRANT, now=0.0)
-    assert not issued.valid("token 0", GRANT, now=0.0)
+    assert issued.granted("", now=0.0) is None
+    assert issued.granted("token 0", now=0.0) is None
 
 
 def test_a_spent_token_is_spent() -> None:
     issued = tokens()
     token = issued.issue(GRANT, now=0.0)
     issued.spend(token)
-    assert not issued.valid(token, GRANT, now=0.0)
+    assert issued.granted(token, now=0.0) is None
     assert len(issued) == 0
 
 
@@ -76,7 +63,7 @@ def test_a_token_is_won_once_by_a_thousand_racers() -> None:
     token = issued.issue(GRANT, now=0.0)
     winners = 0
     for _ in range(1000):
-        if issued.valid(token, GRANT, now=1.0):
+        if issued.granted(token, now=1.0):
             issued.spend(token)
             winners += 1
     assert winners == 1
@@ -93,7 +80,7 @@ def test_the_number_of_tokens_has_a_bound_and_the_oldest_goes_first() -> None:
     issued = tokens(bound=3)
     given_out = [issued.issue(GRANT, now=0.0) for _ in range(5)]
     assert len(issued) == 3
-    assert [issued.valid(token, GRANT, now=0.0) for token in given_out] == [
+    assert [issued.granted(token, now=0.0) is not None for token in given_out] == [
         False,
         False,
         True,
@@ -104,7 +91,7 @@ def test_the_number_of_tokens_has_a_bound_and_the_oldest_goes_first() -> None:
 
 def test_a_bound_of_nothing_still_issues_the_newest() -> None:
     issued = tokens(bound=0)
-    assert issued.valid(issued.issue(GRANT, now=0.0), GRANT, now=0.0)
+    assert issued.granted(issued.issue(GRANT, now=0.0), now=0.0)
 
 
 def test_no_repr_shows_a_token() -> None:
@@ -112,6 +99,46 @@ def test_no_repr_shows_a_token() -> None:
     token = issued.issue(GRANT, now=0.0)
     assert token not in repr(issued) and token not in repr(GRANT)
 
+
+def test_who_asked_for_a_token_is_no_part_of_what_it_is_for() -> None:
+    by_server = Grant(11000001, 1001, "sendfile", 1002, by_server=True)
+    assert by_server == GRANT
+    issued = tokens()
+    granted = issued.granted(issued.issue(by_server, now=0.0), now=0.0)
+    assert granted is not None and granted.by_server
+
+
+# --- login tokens ---
+
+
+def login_tokens(*, bound: int = 100) -> LoginTokens:
+    numbers = itertools.count()
+    return LoginTokens(lambda: f"token {next(numbers)}", bound=bound)
+
+
+def test_a_user_has_the_newest_login_token() -> None:
+    issued = login_tokens()
+    first, second = issued.issue(5), issued.issue(5)
+    assert first != second == issued.of(5)
+    assert issued.of(6) == ""
+    assert len(issued) == 1
+
+
+def test_the_number_of_login_tokens_has_a_bound_and_the_oldest_goes_first() -> None:
+    issued = login_tokens(bound=3)
+    for uid in (1, 2, 3, 1, 4):
+        issued.issue(uid)
+    assert [bool(issued.of(uid)) for uid in (1, 2, 3, 4)] == [True, False, True, True]
+    nothing = login_tokens(bound=0)
+    assert nothing.issue(5) == nothing.of(5)
+
+
+def test_no_repr_shows_a_login_token() -> None:
+    issued = login_tokens()
+    assert issued.issue(5) not in repr(issued)
+
+
+# --- any order of things ---
 
 grants = st.builds(
     Grant,
@@ -140,13 +167,14 @@ class AgainstAPlainList(RuleBasedStateMachine):
         self.known[token] = (grant, self.now)
         return token
 
-    @rule(token=made, grant=grants)
-    def check(self, token: str, grant: Grant) -> None:
+    @rule(token=made)
+    def check(self, token: str) -> None:
         right, issued = self.known[token]
         newest = list(self.known)[-5:]  # the bound cannot have reached these
-        if self.tokens.valid(token, grant, now=self.now):
-            assert grant == right and self.now - issued <= 10.0 and token not in self.spent
-        elif grant == right and token in newest and token not in self.spent:
+        granted = self.tokens.granted(token, now=self.now)
+        if granted is not None:
+            assert granted == right and self.now - issued <= 10.0 and token not in self.spent
+        elif token in newest and token not in self.spent:
             assert self.now - issued > 10.0
 
     @rule(token=made)

@@ -43,6 +43,7 @@ class Wire:
         self._written = anyio.Event()
         self._earlier = anyio.Event()
         self._read_all = anyio.Event()
+        self._room = anyio.Event()
         self._sleeps_until = float("inf")
         self.ended = anyio.Event()
 
@@ -72,6 +73,8 @@ class Wire:
         machine = self._machine
         self._collect(anyio.current_time())
         self._to_write.set()
+        if not machine.full:
+            self._room.set()
         if machine.finished:
             self._earlier.set()
             if machine.abrupt:
@@ -101,6 +104,9 @@ class Wire:
                 if not machine.finished:
                     machine.receive_data(data, now=anyio.current_time())
                     self.turn()
+                while machine.full:
+                    self._room = anyio.Event()
+                    await self._room.wait()
         except anyio.ClosedResourceError:
             pass  # the wire has ended meanwhile
         except (anyio.BrokenResourceError, OSError) as exc:

@@ -94,6 +94,11 @@ class Machine(Protocol):
         """Once finished: drop the stream at once."""
         ...
 
+    @property
+    def full(self) -> bool:
+        """Read nothing from the stream now; look again at the next turn."""
+        ...
+
     def connected(self, *, now: float) -> None: ...
     def receive_data(self, data: Buffer, *, now: float) -> None: ...
     def receive_eof(self, *, now: float) -> None: ...
@@ -115,6 +120,7 @@ class Connection:
         ping: bool = True,
         silence: float = SILENCE,
         max_package: int = MAX_PACKAGE,
+        max_whole: int | None = None,
         max_in_hand: int = MAX_IN_HAND,
         max_unsent: int = MAX_UNSENT,
         oversize_code: int = Code.INVALID_PACKAGE,
@@ -125,9 +131,11 @@ class Connection:
 
         *ping*: after *silence* without a byte from the peer send ``*ping``, every PING_EVERY, and
         end after PINGS of them; without it, end after *silence* without a byte in either
-        direction. *max_package*: the largest package that may be sent. *max_unsent*: the
-        connection ends when more than this waits to be taken; the largest package that waits does
-        not count, nor do the pieces of a body, whose sender waits until they are taken.
+        direction. *max_package*: the largest package that may be sent. *max_whole*: a quest of the
+        peer in a larger package comes in pieces (QuestBegun), where the link can do that; without
+        it all come whole. *max_unsent*: the connection ends when more than this waits to be taken;
+        the largest package that waits does not count, nor do the pieces of a body, whose sender
+        waits until they are taken.
         *oversize_code*: what a quest over the link's limit is refused with. *stop_code*: what the
         quests that come in CLOSING are refused with; without it they are received as ever.
         """
@@ -136,6 +144,8 @@ class Connection:
         self.abrupt = False
         """Once CLOSED: whether the transport is to be dropped at once, without goodbye."""
         self._link = link
+        if max_whole is not None:
+            link.set_max_whole(max_whole)
         self._session = Session(max_in_hand=max_in_hand, max_package=max_package, wall_ms=wall_ms)
         self._deadlines: Deadlines[QuestId | str] = Deadlines()
         self._open_timeout = open_timeout
@@ -175,6 +185,11 @@ class Connection:
     def finished(self) -> bool:
         """Whether it is CLOSED: what ``data_to_send`` gives now is the last of it."""
         return self.state is State.CLOSED
+
+    @property
+    def full(self) -> bool:
+        """Never: what arrives is taken."""
+        return False
 
     # --- what you want said ---
 

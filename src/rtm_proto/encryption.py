@@ -293,6 +293,10 @@ class EncryptedLink(Link):
         """Change the limit."""
         self._splitter.limit = size
 
+    def set_max_whole(self, size: int) -> None:
+        """Give packages over *size* bytes in parts."""
+        self._splitter.whole_to = size
+
     def close(self, reason: CloseReason) -> None:
         """Nothing to say: the end of the stream is the goodbye."""
         self._end(reason.kind, reason.text)
@@ -493,10 +497,13 @@ class EncryptedLink(Link):
         self._missing -= len(plain)
         packages = splitter.feed(plain)
         if packages:
-            if len(packages) > 1 or self._missing or splitter.pending or splitter.fault is not None:
-                self._end_inconsistent()
-            else:
+            *parts, last = packages
+            behind = not last.left and splitter.pending
+            one = all(part.left for part in parts) and not behind and splitter.fault is None
+            if one and last.left == self._missing:
                 self._packages += packages
+            else:
+                self._end_inconsistent()
         elif splitter.fault is not None:
             self._end_with(splitter.fault)
         elif not self._missing:

@@ -2,12 +2,12 @@
 
 A connection's own quests end in exactly one of ``Answered``, ``Refused``, ``TimedOut`` or ``Lost``
 (or silently, when the asker said ``forget``). The peer's quests arrive as ``QuestReceived`` and
-``OnewayReceived``.
+``OnewayReceived``; where a connection was told so, large ones as ``QuestBegun`` and ``QuestPiece``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 QuestId = int
@@ -52,6 +52,27 @@ class QuestReceived:
     quest_id: QuestId
     method: str
     params: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class QuestBegun:
+    """The peer asks, with a msgpack payload of ``psize`` bytes that comes in pieces.
+
+    Answer or refuse as for QuestReceived, at any time: what is still to come is dropped then.
+    """
+
+    quest_id: QuestId
+    method: str
+    psize: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuestPiece:
+    """The next bytes of the payload of a quest that has begun; ``left`` are still to come."""
+
+    quest_id: QuestId
+    data: bytes = field(repr=False)  # a token is in it
+    left: int
 
 
 @dataclass(slots=True)
@@ -111,6 +132,8 @@ class Closed:
 Event = (
     Opened
     | QuestReceived
+    | QuestBegun
+    | QuestPiece
     | OnewayReceived
     | Answered
     | Refused

@@ -86,6 +86,12 @@ class Link(ABC):
         A link without a limit of its own may leave this out.
         """
 
+    def set_max_whole(self, size: int) -> None:  # noqa: B027
+        """From now on give packages over *size* bytes in parts, as they arrive (see ``Package``).
+
+        A link that leaves this out gives every package whole.
+        """
+
     # --- what happened ---
 
     @abstractmethod
@@ -99,7 +105,7 @@ class Link(ABC):
     # --- what comes of it ---
 
     def packages(self) -> list[Package]:
-        """Take the packages that have arrived."""
+        """Take the packages that have arrived, and the parts of large ones."""
         packages, self._packages = self._packages, []
         return packages
 
@@ -149,6 +155,10 @@ class StreamLink(Link):
     def set_max_package(self, size: int) -> None:
         """Change the limit."""
         self._splitter.limit = size
+
+    def set_max_whole(self, size: int) -> None:
+        """Give packages over *size* bytes in parts."""
+        self._splitter.whole_to = size
 
     def close(self, reason: CloseReason) -> None:
         """Nothing to say: the end of the stream is the goodbye."""

@@ -43,10 +43,11 @@ class Kind(IntEnum):
 
 @dataclass(slots=True)
 class Package:
-    """One package as it stood on the wire; the payload is not decoded.
+    """One package as it stood on the wire, or a part of a large one; the payload is not decoded.
 
     ``method`` is empty for an answer, ``status`` is 0 for a quest, ``seq`` is 0 for a one-way
-    quest (which has none). ``size`` is the number of bytes it took on the wire.
+    quest (which has none). A part has the head of its package and some of its payload, of which
+    ``left`` bytes follow; ``part`` counts from 1, and part 1 has nothing of the payload.
     """
 
     kind: int
@@ -56,10 +57,12 @@ class Package:
     seq: int
     method: bytes
     payload: bytes
+    part: int = 0
+    left: int = 0
 
     @property
     def size(self) -> int:
-        """How many bytes the package takes on the wire."""
+        """How many bytes the package takes on the wire, its other parts not counted."""
         seq_size = 0 if self.kind == Kind.ONEWAY else 4
         return HEADER_SIZE + seq_size + len(self.method) + len(self.payload)
 
@@ -125,20 +128,28 @@ class Splitter:
 
     Each byte is looked at once; a fault is seen with the first byte that makes it certain. Once
     ``fault`` is set no more packages come, and what arrives is dropped.
+
+    ``limit``     bytes of the largest package that is taken, header included
+    ``whole_to``  bytes of the largest package that comes whole; a larger one comes in parts, the
+                  first when its method is there, the others as the bytes of the payload arrive
     """
 
-    __slots__ = ("_buffer", "_need", "fault", "limit")
+    __slots__ = ("_buffer", "_need", "_part", "_size", "fault", "limit", "whole_to")
 
-    def __init__(self, limit: int = MAX_PACKAGE) -> None:
+    def __init__(self, limit: int = MAX_PACKAGE, whole_to: int = MAX_PACKAGE) -> None:
         self.limit = limit
+        self.whole_to = whole_to
         self.fault: FramingError | None = None
         self._buffer = bytearray()
         self._need = 0  # bytes that must be there before another look makes sense
+        self._part: Package | None = None  # the last one, of a package that is not whole
+        self._size = 0  # bytes of that package
 
     @property
     def pending(self) -> int:
         """Bytes of a package that has begun but is not whole."""
-        return len(self._buffer)
+        part = self._part
+        return len(self._buffer) if part is None else self._size - part.left
 
     @property
     def announced(self) -> int | None:
@@ -146,7 +157,7 @@ class Splitter:
         return self._need or None
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Package]:
-        """The packages that *data* completes, in order."""
+        """The packages that *data* completes, and the parts that it brings, in order."""
         if self.fault is not None:
             return []
         buffer: bytes | bytearray | memoryview = data
@@ -158,8 +169,17 @@ class Splitter:
         packages: list[Package] = []
         offset = 0
         try:
-            while (end := self._measure(buffer, offset)) is not None:
-                packages.append(_cut(buffer, offset, end))
+            while True:
+                if self._part is not None:
+                    offset = self._take_part(self._part, buffer, offset, packages)
+                end = self._measure(buffer, offset)
+                if end is None:
+                    break
+                package = _cut(buffer, offset, end)
+                packages.append(package)
+                if package.part:
+                    self._part = package
+                    self._size = package.size + package.left
                 offset = end
         except FramingError as fault:
             self.fault = fault
@@ -171,8 +191,34 @@ class Splitter:
             self._buffer += data[offset:]
         return packages
 
+    def _take_part(
+        self,
+        before: Package,
+        data: bytes | bytearray | memoryview,
+        offset: int,
+        packages: list[Package],
+    ) -> int:
+        """The part behind *before*, as far as *data* goes; where it ends."""
+        size = min(before.left, len(data) - offset)
+        if size:
+            part = Package(
+                before.kind,
+                before.version,
+                before.flag,
+                before.status,
+                before.seq,
+                before.method,
+                bytes(data[offset : offset + size]),
+                before.part + 1,
+                before.left - size,
+            )
+            packages.append(part)
+            self._part = part if part.left else None
+        return offset + size
+
     def _measure(self, data: bytes | bytearray | memoryview, offset: int) -> int | None:
-        """Where the package at *offset* ends, or None if it is not whole yet."""
+        """Where the package at *offset* ends, or the head of one that comes in parts; None if that
+        has not come yet."""
         have = len(data) - offset
         if have < HEADER_SIZE:
             self._need = 0
@@ -204,6 +250,8 @@ class Splitter:
                 limit=True,
                 seq=seq,
             )
+        if size > self.whole_to:
+            size -= psize
         if have < size:
             self._need = size
             return None
@@ -211,16 +259,22 @@ class Splitter:
 
 
 def _cut(data: bytes | bytearray | memoryview, offset: int, end: int) -> Package:
-    _magic, version, flag, kind, ss, _psize = _HEADER.unpack_from(data, offset)
+    """The package between *offset* and *end*, or the first part of it, which has no payload."""
+    _magic, version, flag, kind, ss, psize = _HEADER.unpack_from(data, offset)
     start = offset + HEADER_SIZE
     seq = 0
     if kind != Kind.ONEWAY:
         seq = int.from_bytes(data[start : start + 4], "little")
         start += 4
     if kind == Kind.ANSWER:
-        return Package(kind, version, flag, ss, seq, b"", bytes(data[start:end]))
-    method = bytes(data[start : start + ss])
-    return Package(kind, version, flag, 0, seq, method, bytes(data[start + ss : end]))
+        status, method = ss, b""
+    else:
+        status, method = 0, bytes(data[start : start + ss])
+        start += ss
+    package = Package(kind, version, flag, status, seq, method, bytes(data[start:end]))
+    if psize > end - start:
+        package.part, package.left = 1, psize
+    return package
 
 
 def _wrong_magic(head: bytes) -> FramingError:

@@ -190,7 +190,7 @@ def scan(data: bytes, *, max_nodes: int = MAX_NODES, max_depth: int = MAX_DEPTH)
                 Code.INVALID_PACKAGE,
             )
         lead = data[offset]
-        length_bytes, fixed, per_item = _LAYOUT[lead]
+        length_bytes, fixed, per_item = LAYOUT[lead]
         if fixed < 0:
             raise PayloadError(
                 f"payload has the unused lead byte {lead:#04x} at offset {offset}",
@@ -412,4 +412,4 @@ def _layout() -> tuple[tuple[int, int, int], ...]:
     return tuple(table)
 
 
-_LAYOUT = _layout()
+LAYOUT = _layout()

@@ -20,7 +20,9 @@ from .events import (
     Event,
     Lost,
     OnewayReceived,
+    QuestBegun,
     QuestId,
+    QuestPiece,
     QuestReceived,
     Refused,
     TimedOut,
@@ -82,6 +84,7 @@ class Session:
         self._abandoned: dict[int, bool] = {}  # and whether a late answer is worth an event
         self._owed: dict[QuestId, tuple[int, int, int]] = {}
         self._owed_ids = 0
+        self._coming: QuestId | None = None  # the peer's quest that comes in parts
 
     @property
     def pending(self) -> int:
@@ -194,7 +197,10 @@ class Session:
         self.packages()
 
     def receive(self, package: Package) -> QuestId | None:
-        """Take one package; returns the id of the quest of ours that it ended, if it did."""
+        """Take a package or a part; returns the id of the quest of ours that it ended, if any."""
+        if package.part > 1:
+            self._receive_part(package)
+            return None
         if package.kind == Kind.ANSWER:
             return self._receive_answer(package)
         two_way = package.kind == Kind.TWOWAY
@@ -212,8 +218,9 @@ class Session:
             return None
         if method.startswith("*") and self._receive_builtin(package, flag, method):
             return None
+        in_pieces = package.part and two_way and flag == FLAG_MSGPACK
         try:
-            params = _payload(package, flag)
+            params = {} if in_pieces else _payload(package, flag)
         except PayloadError as fault:
             self._malformed(package, flag, fault.code, str(fault))
             return None
@@ -236,7 +243,11 @@ class Session:
         else:
             self._owed_ids += 1
             self._owed[self._owed_ids] = owed
-            self.events.append(QuestReceived(self._owed_ids, method, params))
+            if in_pieces:
+                self._coming = self._owed_ids
+                self.events.append(QuestBegun(self._owed_ids, method, package.left))
+            else:
+                self.events.append(QuestReceived(self._owed_ids, method, params))
         return None
 
     # --- what comes of it ---
@@ -285,6 +296,13 @@ class Session:
         if owed is None:
             raise LocalProtocolError(f"no answer is owed to quest {quest_id}")
         return owed
+
+    def _receive_part(self, package: Package) -> None:
+        """The next part of a large package: worth an event while its quest is owed an answer."""
+        if self._coming in self._owed:
+            self.events.append(QuestPiece(self._coming, package.payload, package.left))
+        if not package.left:
+            self._coming = None
 
     def _receive_answer(self, package: Package) -> QuestId | None:
         seq = package.seq
@@ -345,6 +363,11 @@ class Session:
 
 
 def _payload(package: Package, flag: int) -> dict[str, object]:
+    if package.part:
+        raise PayloadError(
+            f"a payload of {package.left} bytes is only taken in msgpack, from two-way quests",
+            Code.INVALID_PACKAGE,
+        )
     if flag == FLAG_JSON:
         return decode_json(package.payload)
     if package.payload == EMPTY:

@@ -160,6 +160,10 @@ class WebSocketLink(Link):
         self._splitter.limit = size
         self._socket.set_max_message(size)
 
+    def set_max_whole(self, size: int) -> None:
+        """Give packages over *size* bytes in parts."""
+        self._splitter.whole_to = size
+
     def close(self, reason: CloseReason) -> None:
         """Send a close frame, once the link is open; its code comes of the fault or *reason*."""
         self._end(reason.kind, reason.text)
@@ -270,9 +274,16 @@ class WebSocketLink(Link):
         self._end(CloseKind.HANDSHAKE, str(refusal))
 
     def _take_strictly(self, data: Buffer, *, last: bool) -> None:
-        """A message is one package: it counts once the message is whole and nothing is left."""
+        """A message is one package: it counts once the message is whole and nothing is left.
+
+        The parts of a large one count at once, but for the last.
+        """
         splitter = self._splitter
-        self._held += splitter.feed(data)
+        for package in splitter.feed(data):
+            if package.left and not self._held:
+                self._packages.append(package)
+            else:
+                self._held.append(package)
         if not self._held:
             if splitter.fault is not None:
                 self._end_with(splitter.fault)

@@ -40,6 +40,7 @@ class Wire:
         self._written = trio.Event()
         self._earlier = trio.Event()
         self._read_all = trio.Event()
+        self._room = trio.Event()
         self._sleeps_until = float("inf")
         self.ended = trio.Event()
 
@@ -69,6 +70,8 @@ class Wire:
         machine = self._machine
         self._collect(trio.current_time())
         self._to_write.set()
+        if not machine.full:
+            self._room.set()
         if machine.finished:
             self._earlier.set()
             if machine.abrupt:
@@ -97,6 +100,9 @@ class Wire:
                 if not machine.finished:
                     machine.receive_data(data, now=trio.current_time())
                     self.turn()
+                while machine.full:
+                    self._room = trio.Event()
+                    await self._room.wait()
         except trio.ClosedResourceError:
             pass  # the wire has ended meanwhile
         except (trio.BrokenResourceError, OSError) as exc:

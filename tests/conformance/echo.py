@@ -34,6 +34,7 @@ class Echo:
     """
 
     abrupt = False
+    full = False
 
     def __init__(self, upgrade: ClientUpgrade | ServerUpgrade) -> None:
         self.finished = False

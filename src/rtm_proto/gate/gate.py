@@ -23,6 +23,8 @@ from ..events import (
     CloseReason,
     Dropped,
     OnewayReceived,
+    QuestBegun,
+    QuestPiece,
     QuestReceived,
 )
 from ..link import Buffer, StreamLink
@@ -32,7 +34,8 @@ from . import decisions
 from .decisions import Answer, Decisions, Limits, Part, Push, Refuse, Visitor
 from .front import Fetch, Front, Left, Raw, Rejected, Upgrade
 from .http import FileExchange
-from .store import Effect, FindFile, ReadFile, Store, StoredFile
+from .store import DropBody, Effect, FindFile, ReadFile, Store, StoredFile, WriteBody
+from .uploads import BODY_TIMEOUT, PIECE, Uploads
 
 HANDSHAKE_TIMEOUT = 5.0  # seconds until a visitor has said what it speaks
 LOGIN_TIMEOUT = 10.0  # seconds until a visitor of the main port has logged in
@@ -48,7 +51,8 @@ class GateSettings:
     """What a gate is told when it starts.
 
     *users*: the login token of each uid. *endpoint*: the file port's ``host:port`` as clients
-    reach it; *tls*: whether it speaks TLS.
+    reach it; *tls*: whether it speaks TLS. *piece*: bytes of a package that is received whole; the
+    file of a larger one goes to the store in pieces of this size. Timeouts are in seconds.
     """
 
     pid: int
@@ -60,6 +64,7 @@ class GateSettings:
     login_timeout: float = LOGIN_TIMEOUT
     idle_timeout: float = IDLE_TIMEOUT
     ping_every: float = PING_EVERY
+    piece: int = PIECE
 
 
 class Visit:
@@ -83,6 +88,7 @@ class Visit:
         self._connection: Connection | None = None
         self._link: StreamLink | WebSocketLink | None = None
         self._exchange: FileExchange | None = None
+        self._uploads = gate.uploads(self.visitor)
         self._out: list[Buffer] = []
         self._deadline: float | None = None  # of the front, then of the login or the exchange
         self._log_in_by = 0.0
@@ -97,6 +103,11 @@ class Visit:
     def unsent(self) -> int:
         """Bytes of packages that wait for a visitor that does not read."""
         return 0 if self._connection is None else self._connection.unsent
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing should be read now: the store is behind. The bell tells the end of it."""
+        return self._uploads.full
 
     # --- what happened ---
 
@@ -143,6 +154,10 @@ class Visit:
             if self._next_ping is not None and now >= self._next_ping:
                 self._next_ping = now + self._gate.settings.ping_every
                 self._push("ping", {}, now)
+            if self._uploads.handle_timeout(now=now):
+                self._see_to_uploads(now)
+                text = f"no byte for {BODY_TIMEOUT:g} s inside a body"
+                connection.close(now=now, reason=CloseReason(CloseKind.IDLE, text))
             connection.handle_timeout(now=now)
 
     def collect(self, *, now: float) -> None:
@@ -153,12 +168,17 @@ class Visit:
                 match event:
                     case QuestReceived(quest_id, method, params):
                         self._gate.quest(self, quest_id, method, params, now=now)
+                    case QuestBegun():
+                        self._uploads.begun(event, now=now)
+                    case QuestPiece():
+                        self._uploads.piece(event, now=now)
                     case Closed(reason):
                         self._end(reason, abrupt=connection.abrupt)
                     case Dropped() | OnewayReceived():
                         self.dropped += 1  # no method of ours is one-way
                     case _:
                         pass  # pushes are not repeated, whatever becomes of them
+                self._see_to_uploads(now)
         self._read_on(now)
 
     # --- what comes of it ---
@@ -175,7 +195,7 @@ class Visit:
 
     def next_timeout(self) -> float | None:
         """When ``handle_timeout`` should be called, or None."""
-        times = [self._deadline, self._next_ping]
+        times = [self._deadline, self._next_ping, self._uploads.next_timeout()]
         if self._connection is not None:
             times.append(self._connection.next_timeout())
         return min((time for time in times if time is not None), default=None)
@@ -227,6 +247,11 @@ class Visit:
         else:
             self._exchange.provide(data)
 
+    def written(self, key: str, fault: StoreFault | None, *, now: float) -> None:
+        """The store has written a piece of a body, or has failed."""
+        self._uploads.written(key, fault, now=now)
+        self._see_to_uploads(now)
+
     def ring(self) -> None:
         """Tell the adapter that there is something to do."""
         if self.bell is not None:
@@ -272,6 +297,7 @@ class Visit:
             open_timeout=settings.handshake_timeout,
             ping=False,
             silence=settings.idle_timeout,
+            max_whole=settings.piece if self._on_file_port else None,
             oversize_code=Code.FILE_TOO_LARGE if self._on_file_port else Code.INVALID_PACKAGE,
             stop_code=Code.SERVER_STOPPING,
             wall_ms=self._gate.wall_ms,
@@ -288,6 +314,19 @@ class Visit:
     def _push(self, method: str, params: Mapping[str, object], now: float) -> None:
         if self._connection is not None and self._connection.open:
             self._connection.send_quest(method, params, deadline=now + PUSH_TIMEOUT)
+
+    def _see_to_uploads(self, now: float) -> None:
+        """Carry on what came of the large quests."""
+        uploads = self._uploads
+        refused, uploads.refused = uploads.refused, []
+        for refusal in refused:
+            self.answer(refusal, now=now)
+        effects, uploads.effects = uploads.effects, []
+        for effect in effects:
+            self._gate.keep(self, effect)
+        whole, uploads.whole = uploads.whole, []
+        for quest in whole:
+            self._gate.quest(self, quest.quest_id, quest.method, quest.params, now=now)
 
     def _read_on(self, now: float) -> None:
         """Ask the store for the next part once the last one was taken by the stream."""
@@ -313,15 +352,19 @@ class Visit:
         self.reason = reason
         self._deadline = self._next_ping = None
         self._front = None
+        self._uploads.left()
         self._gate.left(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """How much a gate holds right now: visits, effects of downloads, and what is decided on."""
+    """How much a gate holds right now: visits, effects of downloads and uploads under way, bodies
+    whose token has not come, and what is decided on."""
 
     visits: int
     downloads: int
+    uploads: int
+    unproven: int
     decisions: decisions.Held
 
 
@@ -355,8 +398,11 @@ class Gate:
         )
         self._visits: dict[Visitor, Visit] = {}
         self._effects: list[Effect] = []
-        self._fetching: dict[int, Visit] = {}  # effects of downloads, by negative effect id
-        self._fetch_ids = 0
+        self._fetching: dict[int, Visit] = {}  # effects of downloads, by effect id
+        self._writing: dict[int, Visit] = {}  # the same of uploads
+        self._effect_ids = 0  # below 0; those of the decisions are above
+        self._unproven: set[object] = set()
+        self._make_token = make_token
 
     def __repr__(self) -> str:
         return f"<Gate pid={self.settings.pid} {len(self._visits)} visits>"
@@ -373,6 +419,17 @@ class Gate:
         self._act(None, now)
         return kicked
 
+    def uploads(self, visitor: Visitor) -> Uploads:
+        """For a visit: its large quests."""
+        return Uploads(
+            visitor,
+            check=self.decisions.refusal_before_body,
+            make_key=self._make_token,
+            effect_id=self._effect_id,
+            unproven=self._unproven,
+            piece=self.settings.piece,
+        )
+
     def effects(self) -> list[Effect]:
         """Take the effects that a store is to carry out; report each with ``carried_out``."""
         effects, self._effects = self._effects, []
@@ -387,6 +444,12 @@ class Gate:
         now: float,
     ) -> None:
         """A store has carried out *effect* with *result*, or failed with *fault*."""
+        if isinstance(effect, WriteBody):
+            writer = self._writing.pop(effect.effect_id, None)
+            if writer is not None:
+                writer.written(effect.key, fault, now=now)
+                writer.ring()
+            return
         if isinstance(effect, (FindFile, ReadFile)):
             visit = self._fetching.pop(effect.effect_id, None)
             if visit is None:
@@ -402,7 +465,13 @@ class Gate:
 
     def held(self) -> Held:
         """How much is held, for figures and for tests: without visits it goes back to nothing."""
-        return Held(len(self._visits), len(self._fetching), self.decisions.held())
+        return Held(
+            len(self._visits),
+            len(self._fetching),
+            len(self._writing),
+            len(self._unproven),
+            self.decisions.held(),
+        )
 
     # --- for the visits ---
 
@@ -420,6 +489,12 @@ class Gate:
             del self._fetching[effect_id]
         self.decisions.left(visit.visitor)
 
+    def keep(self, visit: Visit, effect: WriteBody | DropBody) -> None:
+        """A large quest goes on, or ends."""
+        if isinstance(effect, WriteBody):
+            self._writing[effect.effect_id] = visit
+        self._effects.append(effect)
+
     def find(self, visit: Visit, key: str) -> None:
         """A visitor wants a file."""
         self._effects.append(FindFile(self._fetch_id(visit), key))
@@ -431,9 +506,13 @@ class Gate:
     # --- private ---
 
     def _fetch_id(self, visit: Visit) -> int:
-        self._fetch_ids -= 1
-        self._fetching[self._fetch_ids] = visit
-        return self._fetch_ids
+        effect_id = self._effect_id()
+        self._fetching[effect_id] = visit
+        return effect_id
+
+    def _effect_id(self) -> int:
+        self._effect_ids -= 1
+        return self._effect_ids
 
     def _act(self, current: Visit | None, now: float) -> None:
         """Say what was decided; then ring every visit that is not being driven right now."""

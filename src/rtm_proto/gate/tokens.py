@@ -1,23 +1,28 @@
-"""File tokens: each for one send, of one user, to one target, for a short time."""
+"""Tokens: for files, each for one send, of one user, to one target; and for the login of a user."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 TOKEN_LIFE = 60.0  # seconds
 MAX_TOKENS = 100_000  # tokens that wait to be used; beyond it the oldest is forgotten
+MAX_LOGIN_TOKENS = 100_000  # users with a token of their own; beyond it the oldest is forgotten
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token is good for; ``target`` is a uid, gid or rid."""
+    """What a token is good for; ``target`` is a uid, gid or rid, or a digest of many uids.
+
+    ``by_server``: a server asked for it, so the sender's own rights do not matter.
+    """
 
     pid: int
     uid: int
     cmd: str
-    target: int | None
+    target: int | str
+    by_server: bool = field(default=False, compare=False)
 
 
 class Tokens:
@@ -50,11 +55,39 @@ class Tokens:
         grants[token] = (grant, now)
         return token
 
-    def valid(self, token: str, grant: Grant, *, now: float) -> bool:
-        """Whether *token* was issued for exactly *grant*, is unused, and is young enough."""
-        known = self._grants.get(token)
-        return known is not None and known[0] == grant and now <= known[1] + self._life
+    def granted(self, token: str, *, now: float) -> Grant | None:
+        """What *token* was issued for, if it was, is unused, and is young enough."""
+        grant, issued = self._grants.get(token, (None, now))
+        return grant if now <= issued + self._life else None
 
     def spend(self, token: str) -> None:
         """*token* is used up."""
         self._grants.pop(token, None)
+
+
+class LoginTokens:
+    """What servers got for their users to log in with: one token for each user, the newest.
+
+    It is good for any number of logins, until there is a newer one or the gate ends.
+    """
+
+    def __init__(self, make: Callable[[], str], *, bound: int = MAX_LOGIN_TOKENS) -> None:
+        """*make* gives a fresh text that cannot be guessed (128 random bits or more)."""
+        self._make = make
+        self._bound = bound
+        self._tokens: OrderedDict[int, str] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def issue(self, uid: int) -> str:
+        """A new token for *uid*, instead of any before."""
+        self._tokens.pop(uid, None)
+        while self._tokens and len(self._tokens) >= self._bound:
+            self._tokens.popitem(last=False)
+        token = self._tokens[uid] = self._make()
+        return token
+
+    def of(self, uid: int) -> str:
+        """The token of *uid*, or ``""``."""
+        return self._tokens.get(uid, "")

@@ -27,7 +27,7 @@ from ..codes import Code
 from ..errors import FileNotSent, FileRefused, OutcomeUnknown, SendFailed, StoreFault
 from ..flows.transfer import FileSent
 from ..gate.gate import Visit
-from ..gate.store import Effect, SaveFile, SaveMembers, Store
+from ..gate.store import DropBody, Effect, SaveFile, SaveMembers, Store, WriteBody
 from ..received import Conversation, FileReceived
 from .clock import Clock
 from .trace import Trace
@@ -106,6 +106,7 @@ class Ledger:
         self._regrouped: set[int] = set()
         self._sendings: dict[str, Sending] = {}
         self._stored: dict[str, SaveFile] = {}  # by the file's name
+        self._bodies: dict[str, bytearray] = {}  # by key: what the gate has written of them
         self._keys: dict[tuple[object, ...], str] = {}
         self._entitled: dict[str, frozenset[int]] = {}  # uids, when the gate was told
         self._seen: dict[tuple[int, int], None] = {}  # reader and number of the message
@@ -129,6 +130,7 @@ class Ledger:
     def gate_crashed(self) -> None:
         """The gate's process is gone."""
         self.crashes += 1
+        self._bodies.clear()
         for presence in self.presences.values():
             presence.good = False
 
@@ -160,8 +162,17 @@ class Ledger:
 
     def asked_to_store(self, effect: Effect) -> None:
         """The gate wants to keep something."""
-        if not isinstance(effect, SaveFile):
-            return
+        match effect:
+            case WriteBody():
+                self._bodies.setdefault(effect.key, bytearray()).extend(effect.data)
+                return
+            case DropBody():
+                del self._bodies[effect.key]
+                return
+            case SaveFile():
+                pass
+            case _:
+                return
         (message,), name = effect.messages, effect.file.name
         sending = self._sendings.get(name)
         if sending is None:
@@ -172,7 +183,8 @@ class Ledger:
             == (sent.kind, sent.sender, sent.target, sent.mid),
             f"{name} was sent as {sent}, is to be stored as {message}",
         )
-        self._check(effect.rest == sent.body, f"{name} is to be stored with other bytes")
+        body = self._bodies.pop(effect.file.key, b"") + effect.rest
+        self._check(body == sent.body, f"{name} is to be stored with other bytes")
         self._check(not sending.odd, f"{name} is to be stored, and has no such bytes")
 
     def stored(self, effect: Effect) -> None:

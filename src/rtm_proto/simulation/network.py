@@ -44,7 +44,7 @@ class Lane:
         self._capacity = sky.weather.capacity
         self._held = 0  # bytes taken from the writer that the reader has not read
         self._blocked = False
-        self._paused = False
+        self._paused: set[str] = set()
         self._unread: deque[bytes | None] = deque()
         self._free_at = 0.0  # when the last byte so far has left
         self._last = 0.0  # when it arrives
@@ -73,13 +73,13 @@ class Lane:
         if not self.dead:
             self._clock.at(self._arrival(0), lambda: self._arrive(None))
 
-    def pause(self) -> None:
+    def pause(self, why: str = "the sky") -> None:
         """The reader stops reading."""
-        self._paused = True
+        self._paused.add(why)
 
-    def resume(self) -> None:
-        """The reader reads what has come meanwhile."""
-        self._paused = False
+    def resume(self, why: str = "the sky") -> None:
+        """Nothing stops the reader for this reason: it reads what has come meanwhile."""
+        self._paused.discard(why)
         while self._unread and not self._paused and not self.dead:
             self._deliver(self._unread.popleft())
 
@@ -152,6 +152,13 @@ class End:
     def write(self, data: bytes) -> bool:
         """Hand over bytes; False if ``on_taken`` is to be waited for."""
         return self.closed or self._out.write(data)
+
+    def read(self, *, on: bool) -> None:
+        """Go on reading, or read nothing for now."""
+        if on:
+            self._in.resume("full")
+        else:
+            self._in.pause("full")
 
     def finish(self) -> None:
         """No byte follows."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..connection import MAX_UNSENT
+from ..gate.gate import Held
 from .chance import Chance
 from .clock import Clock
 from .ledger import Ledger, Violation
@@ -101,18 +102,19 @@ class Simulation:
             violation, fault = f"{type(exc).__name__} was raised: {exc}", exc
         if violation is not None:
             self._trace.say("VIOLATION", violation)
+        digest, lines = self._trace.digest(), self._trace.lines()
         self._abandon()
         ledger = self._ledger
         return Verdict(
             self.seed,
-            self._trace.digest(),
+            digest,
             violation,
             self._clock.steps,
             self._clock.now,
             ledger.calls,
             ledger.deliveries,
             ledger.outcomes,
-            self._trace.lines(),
+            lines,
             fault,
         )
 
@@ -157,7 +159,7 @@ class Simulation:
         if gate is None:
             raise Violation("the gate has never come back")
         held = gate.held()
-        if held.visits or held.downloads or held.decisions.logins or held.decisions.rooms:
+        if held != Held(0, 0, 0, 0, replace(held.decisions, logins=0, rooms=0)):
             raise Violation(f"the gate still holds {held}")
         if held.decisions.effects or self._service.under_way or self._service.streams:
             raise Violation(f"something is still under way: {held}")

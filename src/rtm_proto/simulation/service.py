@@ -31,6 +31,7 @@ PID = 11000001
 HOST = "gate.test"
 MAIN_PORT = 13321
 FILE_PORT = 13461
+PIECES = (64, 1_000, 65_536)  # bytes: small ones, so that small files come in pieces too
 GROUP = 7
 ROOM = 9
 
@@ -43,7 +44,9 @@ class SimulatedStore(MemoryStore):
     """A store that keeps what it has confirmed; subclass it for one that does not."""
 
     def crash(self) -> None:
-        """The process is gone: what was only in its memory is lost. Here that is nothing."""
+        """The process is gone, and the files that were still coming with it."""
+        for key in [*self._bodies]:
+            self.drop_body(key)
 
 
 class SimulatedGate(Gate):
@@ -103,7 +106,8 @@ class Service:
         self._trace = trace
         self._ledger = ledger
         self._make_gate = make_gate
-        self._settings = GateSettings(PID, users, f"{HOST}:{FILE_PORT}")
+        piece = chance.one_of(PIECES)
+        self._settings = GateSettings(PID, users, f"{HOST}:{FILE_PORT}", piece=piece)
         self._arrived = 0
         self._under_way: dict[int, Effect] = {}  # by a number of our own
         self._effects = 0

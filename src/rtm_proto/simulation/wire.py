@@ -63,6 +63,7 @@ class Wire:
         else:
             self._write()
             self._arm()
+            self._end.read(on=not self._machine.full)
 
     def flush(self, bell: Bell) -> None:
         """Ring *bell* once the stream has taken everything there is, or the wire has ended."""
