@@ -387,6 +387,9 @@ def test_a_gate_that_kicks_and_leaves_at_once_is_still_told_as_a_kickout() -> No
     counter.connection.receive_eof(now=1)
     counter.desk.collect(now=1)
     assert drained(inbox) == [KickedOut(), Disconnected(KICKOUT)]
+    with pytest.raises(ConnectionLost) as caught:
+        counter.desk.ask("whatever", {}, deadline=None)
+    assert caught.value.reason == KICKOUT
 
 
 # --- the inbox -------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from rtm_proto.link import Buffer
 RECEIVE_SIZE = 65_536  # bytes
 LINGER = 2.0  # seconds for the last bytes to get out, and for the peer to end its side
 JOIN_BELOW = 65_536  # bytes; smaller writes are put together
+MAX_UNSENT = 131_072  # bytes that the kernel takes beyond those on their way
 
 
 class Wire:
@@ -96,7 +97,7 @@ class Wire:
 
     async def _read(self) -> None:
         stream, machine = self._stream, self._machine
-        quick = quick_ack(stream)
+        quick = tune(stream)
         try:
             while True:
                 data = await stream.receive(RECEIVE_SIZE)
@@ -186,19 +187,23 @@ async def write(stream: anyio.abc.ByteStream, data: Sequence[Buffer]) -> None:
             await stream.send(cast("bytes", piece))  # any buffer will do
 
 
-def quick_ack(stream: anyio.abc.ByteStream) -> Callable[[], None]:
-    """What to call after each receive, so that the kernel acknowledges at once.
+def tune(stream: anyio.abc.ByteStream) -> Callable[[], None]:
+    """Set up a TCP socket; gives what to call after each receive.
 
-    The framework's server writes each package by itself without TCP_NODELAY: with delayed
-    acknowledgements every second small package waits some 44 ms. The option is not sticky.
+    That makes the kernel acknowledge at once: the framework's server writes each package by itself
+    without TCP_NODELAY, and with delayed acknowledgements every second small package waits some
+    44 ms. The option is not sticky. The other one keeps what the kernel takes of a body close to
+    what has left: a slow uplink would otherwise look like a peer that does not answer.
     """
-    option = getattr(socket, "TCP_QUICKACK", None)
     sock = stream.extra(SocketAttribute.raw_socket, None)
-    if option is None or sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return lambda: None
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
+    option = getattr(socket, "TCP_QUICKACK", None)
 
     def again() -> None:
-        if sock.fileno() >= 0:
+        if option is not None and sock.fileno() >= 0:
             sock.setsockopt(socket.IPPROTO_TCP, option, 1)
 
     return again

@@ -288,6 +288,6 @@ class Desk:
         if not self.opening.done:
             self.opening.end(Lost(0, reason))
         if self._kicked:  # the gate may have closed faster than we have
-            reason = CloseReason(CloseKind.KICKOUT)
+            reason = self.connection.reason = CloseReason(CloseKind.KICKOUT)
         if self._inbox is not None:
             self._inbox.put(Disconnected(reason))

@@ -135,7 +135,7 @@ class WebSocketLink(Link):
         try:
             link._first = accept_response(check_upgrade(request, path=path))
         except HandshakeRefused as refusal:
-            link.refusal = refusal
+            link.refusal = refusal.with_traceback(None)
         return link
 
     def start(self) -> None:
@@ -264,11 +264,12 @@ class WebSocketLink(Link):
             return b""
         if isinstance(self._upgrade, ServerUpgrade):
             self._out.append(accept_response(self._upgrade.headers))
+        self._upgrade = None  # with all that it has buffered
         self.is_open = True
         return behind
 
     def _refuse(self, refusal: HandshakeRefused) -> None:
-        self.refusal = refusal
+        self.refusal = refusal.with_traceback(None)  # which would keep what was read
         if not isinstance(self._upgrade, ClientUpgrade):
             self._out.append(refuse_response(refusal))
         self._end(CloseKind.HANDSHAKE, str(refusal))

@@ -24,6 +24,7 @@ from rtm_proto.link import Buffer
 RECEIVE_SIZE = 65_536  # bytes
 LINGER = 2.0  # seconds for the last bytes to get out, and for the peer to end its side
 JOIN_BELOW = 65_536  # bytes; smaller writes are put together
+MAX_UNSENT = 131_072  # bytes that the kernel takes beyond those on their way
 
 
 class Wire:
@@ -93,7 +94,7 @@ class Wire:
 
     async def _read(self) -> None:
         stream, machine = self._stream, self._machine
-        quick = quick_ack(stream)
+        quick = tune(stream)
         try:
             while data := await stream.receive_some(RECEIVE_SIZE):
                 quick()
@@ -180,22 +181,26 @@ async def write(stream: trio.abc.Stream, data: Sequence[Buffer]) -> None:
             await stream.send_all(piece)
 
 
-def quick_ack(stream: trio.abc.Stream) -> Callable[[], None]:
-    """What to call after each receive, so that the kernel acknowledges at once.
+def tune(stream: trio.abc.Stream) -> Callable[[], None]:
+    """Set up a TCP socket; gives what to call after each receive.
 
-    The framework's server writes each package by itself without TCP_NODELAY: with delayed
-    acknowledgements every second small package waits some 44 ms. The option is not sticky.
+    That makes the kernel acknowledge at once: the framework's server writes each package by itself
+    without TCP_NODELAY, and with delayed acknowledgements every second small package waits some
+    44 ms. The option is not sticky. The other one keeps what the kernel takes of a body close to
+    what has left: a slow uplink would otherwise look like a peer that does not answer.
     """
     stream = _below_tls(stream)
-    option = getattr(socket, "TCP_QUICKACK", None)
-    if option is None or not isinstance(stream, trio.SocketStream):
+    if not isinstance(stream, trio.SocketStream):
         return lambda: None
     sock = stream.socket
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return lambda: None
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
+    option = getattr(socket, "TCP_QUICKACK", None)
 
     def again() -> None:
-        if sock.fileno() >= 0:
+        if option is not None and sock.fileno() >= 0:
             sock.setsockopt(socket.IPPROTO_TCP, option, 1)
 
     return again

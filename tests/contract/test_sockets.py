@@ -16,6 +16,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 import pytest
+import trio
 import trustme
 
 from rtm_proto.download import DownloadProgress
@@ -30,9 +31,11 @@ from rtm_proto.errors import (
 from rtm_proto.flows.transfer import MAX_FILE, PIECE
 from rtm_proto.gate.store import MemoryStore
 from rtm_proto.received import Disconnected, FileReceived, FileType
+from rtm_trio._wire import MAX_UNSENT
 from tests.contract.world import (
     ALICE,
     BOB,
+    CAROL,
     PID,
     SOON,
     USERS,
@@ -508,3 +511,23 @@ async def test_an_old_tls_is_refused(api: Api, authority: trustme.CA) -> None:
     async with api.serve_gate(pid=PID, users=USERS, ssl_context=ours) as gate:
         with pytest.raises(ConnectFailed):
             await log_in(api, gate.url, ssl_context=theirs)
+
+
+async def test_the_kernel_takes_little_more_of_a_body_than_it_can_send(api: Api) -> None:
+    sockets: list[socket.socket] = []
+
+    async def connect(address: Any) -> Any:
+        if api.name == "rtm_trio":
+            stream: Any = await trio.open_tcp_stream(address.host, address.port)
+            sockets.append(stream.socket)
+        else:
+            stream = await anyio.connect_tcp(address.host, address.port)
+            sockets.append(stream.extra(anyio.abc.SocketAttribute.raw_socket))
+        return stream
+
+    async with pair(api) as (gate, *_):
+        url = f"ws://{gate.address.authority}"
+        token = USERS[CAROL]
+        async with api.open_client(url, pid=PID, uid=CAROL, token=token, connect=connect):
+            limit = sockets[-1].getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+            assert limit == MAX_UNSENT
