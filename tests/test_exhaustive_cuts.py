@@ -2,7 +2,7 @@
 
     handshake, login ─ token ─ handshake, upload, answer ─ push, its answer
 
-Three links carry it: the receiver's, the sender's, and the one to the file gate. A cut is told to
+The gate takes the file's quest whole, or in pieces. Three links carry it: the receiver's, the sender's, and the one to the file gate. A cut is told to
 both ends, or to neither. The ledger of the simulation checks everything: the outcome is true at
 once and later, the mid is stored once and seen once, sending again settles what was unknown, both
 users come back, and nothing is left.
@@ -24,6 +24,7 @@ from rtm_proto.simulation.tasks import sleep_until
 from rtm_proto.simulation.user import User
 from rtm_proto.simulation.world import World
 
+BODY = b"hello, and some more words, so that the file comes in two pieces and a rest: " * 2
 CLOUDY = Weather(calm=False)  # nothing goes wrong but what the test does
 LINKS = {"1001 main": "sender", "1002 main": "receiver", "1001 file": "file"}
 WAYS = ("up", "down")
@@ -66,7 +67,7 @@ class Conversing(Scenario):
         clock = self.world.clock
         await sender.online.wait(clock.now + 60.0)
         await receiver.online.wait(clock.now + 60.0)
-        message = sender.new_message(Conversation.P2P, receiver.uid, b"hello")
+        message = sender.new_message(Conversation.P2P, receiver.uid, BODY)
         await sender.send(message)
         await sleep_until(clock.now + 1.0)
         for name, stream in self._streams:
@@ -75,13 +76,17 @@ class Conversing(Scenario):
 
 
 def converse(
-    scheme: str, cut: tuple[Place, int] | None = None, *, told: bool = True
+    scheme: str,
+    cut: tuple[Place, int] | None = None,
+    *,
+    told: bool = True,
+    piece: int = 65_536,
 ) -> tuple[dict[Place, int], Counter[str]]:
     """Run it; how many bytes each way of each link has carried, and the outcomes."""
     seen: dict[Place, int] = {}
     simulation = Simulation(
         1,
-        parts=Parts(schemes=(scheme,)),
+        parts=Parts(schemes=(scheme,), pieces=(piece,)),
         weather=CLOUDY,
         users=2,
         scenario=partial(Conversing, cut, seen, told),
@@ -94,25 +99,32 @@ def converse(
     return seen, Counter(verdict.outcomes)
 
 
+@pytest.mark.parametrize("piece", [64, 65_536])
 @pytest.mark.parametrize("scheme", ["ws", "tcp"])
-def test_a_conversation_that_nobody_cuts_succeeds_at_once(scheme: str) -> None:
-    seen, outcomes = converse(scheme)
+def test_a_conversation_that_nobody_cuts_succeeds_at_once(scheme: str, piece: int) -> None:
+    seen, outcomes = converse(scheme, piece=piece)
     assert outcomes == {"FileSent": 1}
     assert set(seen) == {(name, way) for name in LINKS.values() for way in WAYS}
     assert all(count > 20 for count in seen.values())
 
 
+PLACES = [
+    *((link, way, 65_536) for link in LINKS.values() for way in WAYS),
+    ("file", "up", 64),
+    ("file", "down", 64),
+]
+
+
 @pytest.mark.parametrize("told", [True, False], ids=["reset", "half-open"])
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("link", LINKS.values())
+@pytest.mark.parametrize(("link", "way", "piece"), PLACES)
 @pytest.mark.parametrize("scheme", ["ws", "tcp"])
 def test_a_cut_after_any_byte_leaves_one_true_outcome(
-    scheme: str, link: str, way: str, told: bool
+    scheme: str, link: str, way: str, told: bool, piece: int
 ) -> None:
-    whole, _ = converse(scheme)
+    whole, _ = converse(scheme, piece=piece)
     outcomes: Counter[str] = Counter()
     for count in range(whole[link, way] + 1):
-        outcomes += converse(scheme, ((link, way), count), told=told)[1]
+        outcomes += converse(scheme, ((link, way), count), told=told, piece=piece)[1]
     assert outcomes["FileSent"] == whole[link, way] + 1  # at once, or when it was sent again
     if link == "file":
         assert ("OutcomeUnknown" in outcomes) == (not told)

@@ -74,9 +74,8 @@ class Simulation:
         for gid, members in groups.items():
             store.save_members(gid, members)
         self._ledger = Ledger(self._clock, self._sky, self._trace, groups)
-        self._world = World(
-            self._clock, chance, self._sky, self._trace, self._ledger, parts or Parts()
-        )
+        parts = parts or Parts()
+        self._world = World(self._clock, chance, self._sky, self._trace, self._ledger, parts)
         self._service = self._world.service = Service(
             self._clock,
             chance,
@@ -86,6 +85,7 @@ class Simulation:
             users=tokens,
             make_gate=make_gate,
             store=store,
+            piece=chance.one_of(parts.pieces),
         )
         self._users = [User(self._world, uid, token) for uid, token in tokens.items()]
         self._scenario = scenario(self._world, self._service, self._users)

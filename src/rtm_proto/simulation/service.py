@@ -31,7 +31,6 @@ PID = 11000001
 HOST = "gate.test"
 MAIN_PORT = 13321
 FILE_PORT = 13461
-PIECES = (64, 1_000, 65_536)  # bytes: small ones, so that small files come in pieces too
 GROUP = 7
 ROOM = 9
 
@@ -92,6 +91,7 @@ class Service:
         users: Mapping[int, str],
         make_gate: MakeGate,
         store: SimulatedStore,
+        piece: int,
     ) -> None:
         self.wall = WallClock(clock)
         self.store = store
@@ -106,7 +106,6 @@ class Service:
         self._trace = trace
         self._ledger = ledger
         self._make_gate = make_gate
-        piece = chance.one_of(PIECES)
         self._settings = GateSettings(PID, users, f"{HOST}:{FILE_PORT}", piece=piece)
         self._arrived = 0
         self._under_way: dict[int, Effect] = {}  # by a number of our own

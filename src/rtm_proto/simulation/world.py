@@ -29,6 +29,8 @@ class Parts:
     transfer: Callable[..., Transfer] = Transfer
     schemes: tuple[str, ...] = ("ws", "tcp")
     """What users speak, one or the other."""
+    pieces: tuple[int, ...] = (64, 1_000, 65_536)
+    """In pieces of how many bytes the gate takes files: small ones, for small files."""
 
 
 class World:
