@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from ..codes import Code
 from ..connection import Connection
@@ -27,7 +27,7 @@ from ..events import (
     QuestPiece,
     QuestReceived,
 )
-from ..link import Buffer, StreamLink
+from ..link import Buffer, Link, StreamLink
 from ..package import MAX_PACKAGE
 from ..websocket import WebSocketLink
 from . import decisions
@@ -46,13 +46,21 @@ MAX_QUEST = 65_536  # bytes of a package on the main port
 EARLY_QUEST = 16_384  # bytes of a package on the main port before the login
 
 
+class RawLink(Protocol):
+    """Makes the link of a visitor that speaks no HTTP."""
+
+    def __call__(self, *, max_package: int) -> Link: ...
+
+
 @dataclass(frozen=True, slots=True)
 class GateSettings:
     """What a gate is told when it starts.
 
     *users*: the login token of each uid. *endpoint*: the file port's ``host:port`` as clients
     reach it; *tls*: whether it speaks TLS. *piece*: bytes of a package that is received whole; the
-    file of a larger one goes to the store in pieces of this size. Timeouts are in seconds.
+    file of a larger one goes to the store in pieces of this size. *raw_link*: for visitors that
+    speak no HTTP; ``partial(EncryptedLink.server, key, required=False)`` lets them encrypt.
+    Timeouts are in seconds.
     """
 
     pid: int
@@ -65,6 +73,7 @@ class GateSettings:
     idle_timeout: float = IDLE_TIMEOUT
     ping_every: float = PING_EVERY
     piece: int = PIECE
+    raw_link: RawLink = StreamLink
 
 
 class Visit:
@@ -86,7 +95,7 @@ class Visit:
         self._on_file_port = on_file_port
         self._front: Front | None = Front()
         self._connection: Connection | None = None
-        self._link: StreamLink | WebSocketLink | None = None
+        self._link: Link | None = None
         self._exchange: FileExchange | None = None
         self._uploads = gate.uploads(self.visitor)
         self._out: list[Buffer] = []
@@ -266,7 +275,7 @@ class Visit:
         self._front = None
         match front.decision:
             case Raw(data):
-                self._open(StreamLink(max_package=self._max_package()), now)
+                self._open(self._gate.settings.raw_link(max_package=self._max_package()), now)
                 self.receive_data(data, now=now)
             case Upgrade(request, trailing):
                 limit = self._max_package()
@@ -289,7 +298,7 @@ class Visit:
     def _max_package(self) -> int:
         return MAX_PACKAGE if self._on_file_port else EARLY_QUEST
 
-    def _open(self, link: StreamLink | WebSocketLink, now: float) -> None:
+    def _open(self, link: Link, now: float) -> None:
         settings = self._gate.settings
         self._link = link
         self._connection = Connection(
