@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import md5
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -52,18 +52,22 @@ from rtm_proto.flows.steps import (
 from rtm_proto.flows.transfer import (
     MAX_ATTEMPTS,
     MAX_FILE,
+    MAX_RECEIVERS,
     RETRY_PAUSE,
     SEND_TIMEOUT,
     FileSent,
     FileToken,
+    FileUploaded,
     Sender,
     Transfer,
+    Upload,
     check_int64,
     file_token,
     token_params,
 )
 from rtm_proto.payload import bytes_of, decode
 from rtm_proto.received import Conversation, FileType
+from rtm_proto.signs import Signer, call_sign
 
 MAIN = Address("ws", "gate.test", 13321)
 DIRECT = Sender(11000001, 1001, FileRoute(MAIN, proxied=False))
@@ -211,6 +215,13 @@ class World:
 
 def drive(flow: Flow[FileSent], world: World) -> FileSent | SendFailed:
     """Carry out *flow* in *world* to its end."""
+    sent = ended(flow, world)
+    assert isinstance(sent, (FileSent, SendFailed))
+    return sent
+
+
+def ended(flow: Flow[Any], world: World) -> object:
+    """What the flow gives in the end, or the SendFailed that it raises."""
     outcome: object = None
     try:
         while True:
@@ -220,9 +231,7 @@ def drive(flow: Flow[FileSent], world: World) -> FileSent | SendFailed:
                 step = flow.send(outcome)
             outcome = world.carry_out(step)
     except StopIteration as stop:
-        sent = stop.value
-        assert isinstance(sent, FileSent)
-        return sent
+        return cast("object", stop.value)
     except SendFailed as failed:
         return failed
 
@@ -408,7 +417,16 @@ def test_the_file_link_is_closed_once_the_answer_is_there() -> None:
         ({"mtype": 40.0}, "mtype is 40 to 50, got 40.0"),
         ({"mtype": "40"}, "mtype is 40 to 50"),
         ({"mtype": None}, "mtype is 40 to 50"),
-        ({"kind": Conversation.BROADCAST}, "a user, group or room"),
+        ({"kind": Conversation.BROADCAST}, "without a target, not to 1002"),
+        ({"kind": "to"}, "sent to users"),
+        ({"target": None}, "to is an int64"),
+        ({"kind": Conversation.GROUP, "target": (5, 6)}, "gid is an int64"),
+        ({"target": ()}, "1 to 2000 users, got 0"),
+        ({"target": tuple(range(2, MAX_RECEIVERS + 3))}, "1 to 2000 users, got 2001"),
+        ({"target": (5, 6, 5)}, "more than once"),
+        ({"target": (5, "6")}, "tos is an int64"),
+        ({"target": (5, 1001)}, "its sender"),
+        ({"sender": Sender(1, 2**63, FileRoute(MAIN, proxied=False))}, "from is an int64"),
         ({"target": 2**63}, "to is an int64"),
         ({"target": -(2**63) - 1}, "to is an int64"),
         ({"target": "1002"}, "to is an int64"),
@@ -480,7 +498,7 @@ def test_the_outcome_is_true_for_every_sequence_of_faults(repeat: bool) -> None:
 
 
 def check_the_truth(
-    world: World, sending: Transfer, outcome: FileSent | SendFailed, *, repeat: bool
+    world: World, sending: Transfer | Upload, outcome: FileSent | SendFailed, *, repeat: bool
 ) -> None:
     asked = [step for step in world.steps if isinstance(step, Ask)]
     assert outcome.mid == MID
@@ -868,6 +886,156 @@ def test_every_completed_package_carries_the_whole_file_and_a_right_sign(
         assert sign_matches(str(attrs.sign), md5(body).hexdigest(), str(params["token"]))
 
 
+# --- several, everybody, nobody; servers ---
+
+
+def signer(secret: str = "s") -> Signer:
+    salts = iter(range(100, 200))
+    return Signer(11000001, secret, lambda: next(salts), lambda: 1_700_000_000_500)
+
+
+SERVER = Sender(11000001, 1001, FileRoute(MAIN, proxied=False), signer=signer())
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "method", "params"),
+    [
+        (Conversation.P2P, (1002, -3), "sendfiles", {"tos": [1002, -3]}),
+        (Conversation.P2P, (1002,), "sendfiles", {"tos": [1002]}),
+        (Conversation.BROADCAST, None, "broadcastfile", {}),
+    ],
+)
+@pytest.mark.parametrize("sender", [DIRECT, SERVER], ids=["user", "server"])
+def test_a_file_for_several_or_for_everybody(
+    kind: Conversation, target: Any, method: str, params: dict[str, object], sender: Sender
+) -> None:
+    world = World(good)
+    sent = drive(transfer(sender=sender, kind=kind, target=target).run(), world)
+    assert sent == FileSent(MID, 1_700_000_000_123, 1, duplicate=False)
+    [ask] = [step for step in world.steps if isinstance(step, Ask)]
+    [begin] = [step for step in world.steps if isinstance(step, Begin)]
+    asked = dict(ask.params)
+    assert {key: asked.pop(key) for key in ["cmd", *params]} == {"cmd": method, **params}
+    assert set(asked) == ({"pid", "salt", "ts", "sign", "from"} if sender is SERVER else set())
+    assert begin.method == method
+    quest = decode(world.packages[0])
+    names = ["pid", "from", *params, "mtype", "mid", "token", "file", "attrs"]
+    assert list(quest) == names
+    assert {key: quest[key] for key in params} == params
+
+
+def test_a_server_signs_every_token_quest_anew_and_only_these() -> None:
+    world = World(in_turn(refused(200006), kind=Ask))
+    sender = Sender(11000001, 1001, FileRoute(MAIN, proxied=False), signer=signer("x"))
+    assert isinstance(drive(transfer(sender=sender).run(), world), FileSent)
+    asks = [step for step in world.steps if isinstance(step, Ask)]
+    for salt, ask in zip((100, 101), asks, strict=True):
+        assert ask.params == {
+            "pid": 11000001,
+            "salt": salt,
+            "ts": 1_700_000_000,
+            "sign": call_sign(11000001, "x", salt, "filetoken", 1_700_000_000),
+            "from": 1001,
+            "cmd": "sendfile",
+            "to": 1002,
+        }
+    [payload] = world.packages
+    assert list(decode(payload)) == [
+        "pid", "from", "to", "mtype", "mid", "token", "file", "attrs"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", [Code.BAD_PROJECT_OR_SIGN, Code.CLOCK_MISMATCH])
+def test_a_server_that_is_not_believed_is_refused_at_the_token_stage(code: int) -> None:
+    failed = drive(transfer(sender=SERVER).run(), World(at(0, refused(code), Ask)))
+    assert isinstance(failed, FileRefused)
+    assert (failed.code, failed.stage) == (code, "token")
+
+
+def upload(sender: Sender = DIRECT, **changes: Any) -> Upload:
+    return Upload(sender, changes.pop("mtype", FileType.FILE), mid=MID, piece=4, **changes)
+
+
+def kept(**changes: object) -> Callable[[Step, Sequence[object]], object]:
+    """A gate that answers every upload."""
+    answer = {"url": "http://gate.test/files/k/note.txt", "size": 10, **changes}
+    stored = {key: value for key, value in answer.items() if value is not ...}
+    return in_turn(*[stored] * 9, kind=Finish)
+
+
+def test_an_upload_names_its_sender_and_gives_the_place_of_the_file() -> None:
+    world = World(kept())
+    assert ended(upload().run(), world) == FileUploaded("http://gate.test/files/k/note.txt", 10, 1)
+    [ask] = [step for step in world.steps if isinstance(step, Ask)]
+    assert ask.params == {"cmd": "uploadfile"}
+    quest = decode(world.packages[0])
+    assert list(quest) == ["pid", "from", "uid", "mtype", "mid", "token", "file", "attrs"]
+    assert (quest["from"], quest["uid"], quest["file"]) == (1001, 1001, BODY)
+    assert world.progress[-1].stage is Stage.DONE
+
+
+def test_a_server_uploads_for_a_user() -> None:
+    world = World(kept())
+    assert isinstance(ended(upload(SERVER).run(), world), FileUploaded)
+    [ask] = [step for step in world.steps if isinstance(step, Ask)]
+    assert (ask.params["from"], ask.params["cmd"]) == (1001, "uploadfile")
+    assert "uid" not in ask.params
+
+
+def test_a_size_that_is_not_told_is_the_one_that_was_sent() -> None:
+    uploaded = ended(upload().run(), World(kept(size=...)))
+    assert isinstance(uploaded, FileUploaded) and uploaded.size == len(BODY)
+
+
+@pytest.mark.parametrize("changes", [{"url": ...}, {"url": 5}, {"size": "10"}, {"size": 1.5}])
+def test_an_upload_that_is_confirmed_without_a_place_leaves_it_open(
+    changes: dict[str, object],
+) -> None:
+    failed = ended(upload().run(), World(kept(**changes)))
+    assert isinstance(failed, OutcomeUnknown)
+    assert isinstance(failed.cause, QuestRefused) and failed.cause.code == 20009
+    assert failed.stage == "confirming"
+
+
+def test_a_duplicate_tells_nothing_of_where_an_upload_is() -> None:
+    failed = ended(upload().run(), World(at(0, refused(200053), Finish)))
+    assert isinstance(failed, FileRefused) and failed.code == 200053
+    failed = ended(upload().run(), World(in_turn(LOST, refused(200053), kind=Finish)))
+    assert isinstance(failed, OutcomeUnknown)
+
+
+def test_what_is_wrong_with_an_upload_is_found_before_anybody_is_asked() -> None:
+    faults: list[dict[str, Any]] = [{"mtype": 30}, {"timeout": 0}, {"name": 5}]
+    for wrong in faults:
+        world = World(good)
+        failed = ended(upload(**wrong).run(), world)
+        assert isinstance(failed, FileNotSent) and failed.stage == "check"
+        assert not any(isinstance(step, Ask) for step in world.steps)
+
+
+def test_the_outcome_of_an_upload_is_true_for_every_sequence_of_faults() -> None:
+    outcomes: set[str] = set()
+
+    def play(choose: Callable[[Step, Sequence[object]], object]) -> None:
+        def chosen(step: Step, options: Sequence[object]) -> object:
+            if isinstance(step, Finish):
+                options = [{"url": "http://gate.test/f", "size": 5}, *options[1:]]
+            return choose(step, options)
+
+        world = World(chosen, body=b"12345")
+        uploading = upload()
+        outcome = ended(uploading.run(), world)
+        outcomes.add(type(outcome).__name__)
+        if isinstance(outcome, FileUploaded):
+            assert world.handed and outcome.attempts == uploading.attempts
+        else:
+            assert isinstance(outcome, SendFailed)
+            check_the_truth(world, uploading, outcome, repeat=False)
+
+    assert every_world(play, 2) > 200
+    assert outcomes == {"FileUploaded", "FileRefused", "FileNotSent", "OutcomeUnknown"}
+
+
 # --- filetoken by itself, and the checks that it shares ---
 
 
@@ -932,6 +1100,8 @@ def test_a_token_is_asked_for_with_exactly_the_target_of_its_command(
         ("sendfiles", {"tos": []}, "not empty"),
         ("sendfiles", {"tos": (1, 2)}, "list of uids"),
         ("sendfiles", {"tos": ["1"]}, "tos is an int64"),
+        ("sendfiles", {"tos": [1, 1]}, "more than once"),
+        ("sendfiles", {"tos": list(range(MAX_RECEIVERS + 1))}, "1 to 2000 users"),
         ("sendroomfile", {"rid": 1.0}, "rid is an int64"),
     ],
 )

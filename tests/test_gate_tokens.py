@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from rtm_proto.gate.tokens import MAX_TOKENS, TOKEN_LIFE, Grant, LoginTokens, Tokens
+from rtm_proto.gate.tokens import (
+    MAX_LOGIN_TOKENS,
+    MAX_TOKENS,
+    TOKEN_LIFE,
+    Grant,
+    LoginTokens,
+    Tokens,
+)
 
 GRANT = Grant(11000001, 1001, "sendfile", 1002)
 
@@ -89,6 +96,10 @@ def test_the_number_of_tokens_has_a_bound_and_the_oldest_goes_first() -> None:
     ]
 
 
+def test_the_bounds_where_none_is_given() -> None:
+    assert (MAX_TOKENS, MAX_LOGIN_TOKENS) == (100_000, 100_000)
+
+
 def test_a_bound_of_nothing_still_issues_the_newest() -> None:
     issued = tokens(bound=0)
     assert issued.granted(issued.issue(GRANT, now=0.0), now=0.0)
@@ -102,7 +113,7 @@ def test_no_repr_shows_a_token() -> None:
 
 def test_who_asked_for_a_token_is_no_part_of_what_it_is_for() -> None:
     by_server = Grant(11000001, 1001, "sendfile", 1002, by_server=True)
-    assert by_server == GRANT
+    assert by_server == GRANT and not GRANT.by_server
     issued = tokens()
     granted = issued.granted(issued.issue(by_server, now=0.0), now=0.0)
     assert granted is not None and granted.by_server
@@ -128,6 +139,8 @@ def test_the_number_of_login_tokens_has_a_bound_and_the_oldest_goes_first() -> N
     issued = login_tokens(bound=3)
     for uid in (1, 2, 3, 1, 4):
         issued.issue(uid)
+    assert [bool(issued.of(uid)) for uid in (1, 2, 3, 4)] == [True, False, True, True]
+    issued.issue(3)  # in place of an older one of the same user: nobody else loses one
     assert [bool(issued.of(uid)) for uid in (1, 2, 3, 4)] == [True, False, True, True]
     nothing = login_tokens(bound=0)
     assert nothing.issue(5) == nothing.of(5)

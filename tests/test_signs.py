@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from hashlib import md5
+from typing import Any
 
 import pytest
 
+from rtm_proto.errors import LocalProtocolError
 from rtm_proto.signs import Signer, call_sign
 
 PID, SECRET = 11000001, "a project's secret"
@@ -57,3 +59,29 @@ def test_what_is_signed_is_as_it_was() -> None:
 
 def test_no_repr_shows_a_secret() -> None:
     assert SECRET not in repr(Signer(PID, SECRET, lambda: 1, lambda: 0))
+
+
+@pytest.mark.parametrize(
+    ("pid", "secret"),
+    [
+        (0, SECRET),
+        (-1, SECRET),
+        (2**63, SECRET),
+        (True, SECRET),
+        ("1", SECRET),
+        (1, ""),
+        (1, None),
+        (1, b"bytes"),
+        (1, f"{SECRET}\ud800"),
+        (1, f"{SECRET}\udfff"),
+    ],
+)
+def test_what_no_project_has_is_a_local_error_that_quotes_no_secret(pid: Any, secret: Any) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        Signer(pid, secret, lambda: 1, lambda: 0)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_secret_may_be_bytes_that_are_not_utf_8() -> None:
+    signer = Signer(1, "s\udcff", lambda: 2, lambda: 3000)
+    assert signer.signed("m", {})["sign"] == md5(b"1:s\xff:2:m:3").hexdigest().upper()

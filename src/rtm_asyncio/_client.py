@@ -1,76 +1,42 @@
-"""The client: one main link, a file link for each send, and flows driven over them."""
+"""The client: a user who is logged in."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TypeVar
 
 import anyio
-import anyio.abc
-import anyio.lowlevel
 
 from rtm_proto import address
-from rtm_proto.address import Address, FileRoute, parse_url
-from rtm_proto.connection import Connection
-from rtm_proto.desk import Desk, Inbox, Ticket
+from rtm_proto.address import FileRoute, parse_url
+from rtm_proto.desk import Inbox
 from rtm_proto.download import DOWNLOAD_TIMEOUT, MAX_DOWNLOAD, DownloadProgress
-from rtm_proto.errors import ConnectFailed, ConnectionLost, LocalProtocolError, RtmError
-from rtm_proto.events import CloseKind, CloseReason, Lost
+from rtm_proto.errors import LocalProtocolError
 from rtm_proto.files import FileSource, Saved, Source
-from rtm_proto.flows.login import LOGIN_TIMEOUT, Login, Welcome, log_in
-from rtm_proto.flows.steps import (
-    Ask,
-    Begin,
-    Dial,
-    Discard,
-    Finish,
-    Flow,
-    Hand,
-    Now,
-    OpenSource,
-    Pause,
-    Progress,
-    Read,
-    Tell,
-    check_timeout,
-)
+from rtm_proto.flows.login import LOGIN_TIMEOUT, Login, log_in
+from rtm_proto.flows.steps import Progress
 from rtm_proto.flows.transfer import (
     MAX_FILE,
     SEND_TIMEOUT,
     FileSent,
     FileToken,
+    FileUploaded,
     Sender,
     Transfer,
+    Upload,
     file_token,
     token_params,
 )
-from rtm_proto.link import Buffer
 from rtm_proto.mids import MidGenerator
 from rtm_proto.payload import Params
 from rtm_proto.received import ClientEvent, Conversation, FileReceived
 
-from ._dial import Connect, dial, make_link
+from ._dial import Connect
 from ._download import download
-from ._wire import Wire, desk_wire, wall_ms
-
-Result = TypeVar("Result")
-
-BYE_TIMEOUT = 2.0  # seconds that leaving waits for the answer to ``bye``
-MAX_UPLOADS = 2  # files on their way at once; a third send waits, within its deadline
-
-
-class _FileLink:
-    """A connection to the file gate, with the one quest that goes over it."""
-
-    def __init__(self, desk: Desk, wire: Wire, slot: object) -> None:
-        self.desk = desk
-        self.slot = slot
-        self.wire = wire
-        self.ticket: Ticket | None = None
+from ._links import Links, open_links
+from ._wire import wall_ms
 
 
 class EventStream:
@@ -109,33 +75,18 @@ class Client:
     """
 
     def __init__(
-        self,
-        tasks: anyio.abc.TaskGroup,
-        login: Login,
-        main: Address,
-        route: FileRoute,
-        *,
-        max_file: int,
-        ssl_context: ssl.SSLContext | None,
-        connect: Connect | None,
+        self, links: Links, login: Login, route: FileRoute, inbox: Inbox, *, max_file: int
     ) -> None:
         """For ``open_client``."""
         self.uid = login.uid
         self.pid = login.pid
-        self._tasks = tasks
-        self._login = login
-        self._main = main
+        self._links = links
         self._sender = Sender(login.pid, login.uid, route, max_file)
-        self._ssl_context = ssl_context
-        self._connect = connect
         self._mids = MidGenerator(wall_ms, int.from_bytes(os.urandom(2), "big"))
-        self._inbox = Inbox(login.uid)
-        self._uploads = anyio.CapacityLimiter(MAX_UPLOADS)
-        self._desk: Desk
-        self._wire: Wire
+        self._inbox = inbox
 
     def __repr__(self) -> str:
-        return f"<Client {self.uid} at {self._main}>"
+        return f"<Client {self.uid} at {self._links.main}>"
 
     @property
     def duplicates(self) -> int:
@@ -206,6 +157,30 @@ class Client:
             Conversation.ROOM, mtype, rid, file, mid, timeout, name, custom, progress
         )
 
+    async def upload_file(
+        self,
+        mtype: int,
+        file: FileSource,
+        timeout: float = SEND_TIMEOUT,
+        *,
+        name: str | None = None,
+        custom: object = None,
+        progress: Callable[[Progress], object] | None = None,
+    ) -> FileUploaded:
+        """Store a file at the gate without telling anybody; everything else as ``send_file``.
+
+        Uploading again is harmless: it stores the file once more, at another URL.
+        """
+        upload = Upload(
+            self._sender,
+            mtype,
+            mid=self._mids.next(),
+            timeout=timeout,
+            name=name,
+            custom=custom,
+        )
+        return await self._links.drive(upload.run(), Source(file), progress)
+
     async def file_token(
         self,
         cmd: str,
@@ -217,11 +192,11 @@ class Client:
     ) -> FileToken:
         """Get a token, and the address of the file gate, for one send of one's own.
 
-        *cmd*: sendfile (with *to*), sendgroupfile (*gid*) or sendroomfile (*rid*). Raises
-        LocalProtocolError unless exactly the target of *cmd* is given, QuestError.
+        *cmd*: sendfile (with *to*), sendgroupfile (*gid*), sendroomfile (*rid*) or uploadfile.
+        Raises LocalProtocolError unless exactly the target of *cmd* is given, QuestError.
         """
         params = token_params(cmd, tos=tos, to=to, rid=rid, gid=gid)
-        return await self._drive(file_token(params, timeout))
+        return await self._links.drive(file_token(params, timeout))
 
     async def quest(
         self, method: str, params: Params | None = None, timeout: float = SEND_TIMEOUT
@@ -231,9 +206,7 @@ class Client:
         Raises QuestRefused, QuestTimeout, ConnectionLost; LocalProtocolError for bad arguments.
         Cancelled, the answer is dropped when it comes.
         """
-        deadline = anyio.current_time() + check_timeout(timeout)
-        ticket = self._desk.ask(method, {} if params is None else params, deadline=deadline)
-        return await _wait(self._desk, self._wire, ticket)
+        return await self._links.quest(method, {} if params is None else params, timeout)
 
     # --- receiving ---
 
@@ -266,29 +239,10 @@ class Client:
             expected_md5=expected_md5,
             overwrite=overwrite,
             progress=progress,
-            ssl_context=self._ssl_context,
+            ssl_context=self._links.ssl_context,
         )
 
-    # --- private: open_client's part ---
-
-    async def _open(self) -> Welcome:
-        deadline = anyio.current_time() + self._login.timeout
-        self._desk, self._wire = await self._link(self._main, deadline, self._inbox)
-        return await self._drive(log_in(self._login, deadline=deadline))
-
-    async def _leave(self) -> None:
-        """Say ``bye`` if anybody hears it, and close."""
-        connection = self._desk.connection
-        with anyio.move_on_after(BYE_TIMEOUT):
-            try:
-                await self.quest("bye", timeout=BYE_TIMEOUT)
-            except RtmError:
-                pass  # the connection ends either way
-        connection.close(now=anyio.current_time())
-        self._wire.turn()
-        await self._wire.ended.wait()
-
-    # --- private: flows ---
+    # --- private ---
 
     async def _send(
         self,
@@ -313,117 +267,7 @@ class Client:
             name=name,
             custom=custom,
         )
-        return await self._drive(transfer.run(), Source(file), progress)
-
-    async def _drive(
-        self,
-        flow: Flow[Result],
-        source: Source | None = None,
-        progress: Callable[[Progress], object] | None = None,
-    ) -> Result:
-        """Carry out the steps of *flow* until it is done."""
-        held: _FileLink | None = None
-        outcome: object = None
-        error: Exception | None = None
-        try:
-            while True:
-                try:
-                    step = flow.send(outcome) if error is None else flow.throw(error)
-                except StopIteration as stop:
-                    result: Result = stop.value
-                    return result
-                outcome = error = None
-                if isinstance(step, Tell):
-                    if progress is not None:
-                        progress(step.progress)  # what it raises is the caller's, not the flow's
-                    await anyio.lowlevel.checkpoint()
-                    continue
-                try:
-                    match step:
-                        case Now():
-                            outcome = anyio.current_time()
-                        case Pause(until):
-                            await anyio.sleep_until(until)
-                        case Ask(method, params, deadline):
-                            ticket = self._desk.ask(method, params, deadline=deadline)
-                            outcome = await _wait(self._desk, self._wire, ticket)
-                        case Dial(place, deadline):
-                            self._drop(held)
-                            held = None
-                            held = await self._file_link(place, deadline)
-                        case Begin(method, head, psize, deadline):
-                            held = _needed(held)
-                            held.ticket = held.desk.begin(method, head, psize, deadline=deadline)
-                        case Hand(piece):
-                            held = _needed(held)
-                            outcome = await _hand(held, piece)
-                        case Finish():
-                            held = _needed(held)
-                            if held.ticket is not None:
-                                outcome = await _wait(held.desk, held.wire, held.ticket)
-                        case Discard():
-                            self._drop(held)
-                            held = None
-                        case OpenSource():
-                            outcome = None if source is None else source.open()
-                        case Read(size):
-                            outcome = b"" if source is None else source.read(size)
-                except (RtmError, OSError) as exc:
-                    error = exc
-        finally:
-            flow.close()
-            self._drop(held)
-            if source is not None:
-                source.close()
-
-    async def _link(
-        self, place: Address, deadline: float, inbox: Inbox | None
-    ) -> tuple[Desk, Wire]:
-        """Connect and wait for the link to open. Raises ConnectFailed."""
-        stream = await dial(
-            place, deadline=deadline, ssl_context=self._ssl_context, connect=self._connect
-        )
-        desk = Desk(Connection(make_link(place)), inbox)
-        wire = desk_wire(stream, desk)
-        self._tasks.start_soon(wire.run)
-        try:
-            with anyio.fail_after(deadline - anyio.current_time()):
-                await _bell(desk.opening)
-        except TimeoutError as exc:
-            _abort(desk, wire)
-            raise ConnectFailed(f"{place} did not answer the handshake in time") from exc
-        except BaseException:
-            _abort(desk, wire)
-            raise
-        if isinstance(desk.opening.outcome, Lost):
-            raise ConnectFailed(f"no link to {place}: {desk.opening.outcome.reason}")
-        return desk, wire
-
-    async def _file_link(self, place: Address, deadline: float) -> _FileLink:
-        """A link to the file gate, once one of MAX_UPLOADS places is free. Raises ConnectFailed."""
-        slot = object()
-        try:
-            with anyio.fail_after(deadline - anyio.current_time()):
-                await self._uploads.acquire_on_behalf_of(slot)
-        except TimeoutError as exc:
-            text = f"{MAX_UPLOADS} other files were on their way all the time"
-            raise ConnectFailed(text) from exc
-        try:
-            return _FileLink(*await self._link(place, deadline, None), slot)
-        except BaseException:
-            self._uploads.release_on_behalf_of(slot)
-            raise
-
-    def _drop(self, held: _FileLink | None) -> None:
-        """Close a file link: politely after an answer, else at once."""
-        if held is None:
-            return
-        self._uploads.release_on_behalf_of(held.slot)
-        if held.ticket is not None and held.ticket.done:
-            held.desk.connection.close(now=anyio.current_time())
-            held.wire.turn()
-        else:
-            _abort(held.desk, held.wire)
+        return await self._links.drive(transfer.run(), Source(file), progress)
 
 
 @asynccontextmanager
@@ -455,67 +299,14 @@ async def open_client(
     main = parse_url(url)
     login = Login(pid, uid, token, {} if attrs is None else attrs, timeout=login_timeout)
     route = address.file_route(main, file_route)
-    left_with: BaseException | None = None
-    async with anyio.create_task_group() as tasks:
-        client = Client(
-            tasks,
-            login,
-            main,
-            route,
-            max_file=max_file,
-            ssl_context=ssl_context,
-            connect=connect,
-        )
-        try:
-            await client._open()  # pyright: ignore[reportPrivateUsage]
-            try:
-                yield client
-            finally:
-                await client._leave()  # pyright: ignore[reportPrivateUsage]
-        except asyncio.CancelledError:
-            raise
-        except BaseException as exc:
-            left_with = exc  # raised below, as itself and not in the tasks' group
-        tasks.cancel_scope.cancel()
-    if left_with is not None:
-        raise left_with
-
-
-async def _bell(ticket: Ticket) -> None:
-    """Wait until *ticket* is done."""
-    if not ticket.done:
-        bell = anyio.Event()
-        ticket.bell = bell.set
-        await bell.wait()
-
-
-async def _wait(desk: Desk, wire: Wire, ticket: Ticket) -> dict[str, object]:
-    """The answer to a quest; leaving early forgets it."""
-    wire.turn()
-    try:
-        await _bell(ticket)
-    finally:
-        if not ticket.done:
-            desk.leave(ticket)
-            wire.turn()
-    return ticket.result()
-
-
-async def _hand(held: _FileLink, piece: Buffer) -> bool:
-    """Hand over a piece and wait until it is written; False if the quest has ended."""
-    ticket = held.ticket
-    if ticket is None or not held.desk.hand(ticket, piece):
-        return False
-    await held.wire.flush(ticket)
-    return not ticket.done
-
-
-def _needed(held: _FileLink | None) -> _FileLink:
-    if held is None:
-        raise ConnectionLost("file quest", CloseReason(CloseKind.LOCAL, "no file link is open"))
-    return held
-
-
-def _abort(desk: Desk, wire: Wire) -> None:
-    desk.connection.abort(CloseReason(CloseKind.LOCAL))
-    wire.turn()
+    inbox = Inbox(uid)
+    async with open_links(
+        main,
+        lambda deadline: log_in(login, deadline=deadline),
+        timeout=login.timeout,
+        inbox=inbox,
+        bye=True,
+        ssl_context=ssl_context,
+        connect=connect,
+    ) as links:
+        yield Client(links, login, route, inbox, max_file=max_file)

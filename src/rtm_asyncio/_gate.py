@@ -113,6 +113,7 @@ async def serve_gate(
     *,
     pid: int,
     users: Mapping[int, str],
+    secret: str | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
     file_port: int = 0,
@@ -120,15 +121,18 @@ async def serve_gate(
     store: Store | None = None,
     limits: Limits | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    make_gate: Callable[..., Gate] = Gate,
 ) -> AsyncGenerator[GateServer, None]:
     """Run a gate of one's own; leaving the block ends it.
 
-    *users*: the login token of each uid of the project *pid*. *host*, an address, is bound on two
-    ports, of which 0 is a free one: *port* for the main links and *file_port* for files, each for
-    raw FPNN and WebSocket (and GET of the stored files). *endpoint*: how clients reach the file
+    *users*: the login token of each uid of the project *pid*. *secret*: the project's, with which
+    servers sign their calls (default: there are none). *host*, an address, is bound on two ports,
+    of which 0 is a free one: *port* for the main links and *file_port* for files, each for raw
+    FPNN and WebSocket (and GET of the stored files). *endpoint*: how clients reach the file
     port, where that is not *host* and *file_port*. *store*: where things are kept (default: in
     memory).
-    *ssl_context*: speak TLS on both ports, with this certificate.
+    *ssl_context*: speak TLS on both ports, with this certificate. *make_gate*: called as ``Gate``
+    is, for a gate of another kind (``rtm_proto.testing.scripted``).
 
     Raises OSError when a port cannot be bound.
     """
@@ -147,8 +151,9 @@ async def serve_gate(
             endpoint or file_address.authority,
             tls=ssl_context is not None,
             limits=limits or Limits(),
+            secret=secret,
         )
-        gate = Gate(settings, wall_ms=wall_ms, make_token=_make_token, store=kept)
+        gate = make_gate(settings, wall_ms=wall_ms, make_token=_make_token, store=kept)
         left_with: BaseException | None = None
         async with anyio.create_task_group() as tasks:
             server = GateServer(tasks, gate, kept, address, file_address)

@@ -51,7 +51,7 @@ from .events import (
     TimedOut,
 )
 from .flows.steps import Progress, Stage
-from .flows.transfer import FileSent, FileToken, Sender, Transfer
+from .flows.transfer import FileSent, FileToken, FileUploaded, Sender, Transfer, Upload
 from .link import Link, StreamLink
 from .mids import MidFilter, MidGenerator
 from .package import Package, Splitter
@@ -67,6 +67,7 @@ from .received import (
     MessageReceived,
     UnknownPush,
 )
+from .signs import Signer
 
 __version__ = "0.1.0"
 
@@ -97,6 +98,7 @@ __all__ = [
     "FileToken",
     "FileType",
     "FileUnusable",
+    "FileUploaded",
     "Inbox",
     "KickedOut",
     "KickedOutOfRoom",
@@ -123,6 +125,7 @@ __all__ = [
     "RtmError",
     "SendFailed",
     "Sender",
+    "Signer",
     "Splitter",
     "Stage",
     "State",
@@ -132,6 +135,7 @@ __all__ = [
     "TimedOut",
     "Transfer",
     "UnknownPush",
+    "Upload",
     "describe",
     "parse_url",
 ]

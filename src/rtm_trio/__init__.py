@@ -1,4 +1,4 @@
-"""RTM's File API for trio: a client, and a gate of your own."""
+"""RTM's File API for trio: a client, a project's server, and a gate of your own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ except ImportError as exc:
 from ._client import Client, EventStream, open_client
 from ._download import download
 from ._gate import GateServer, serve_gate
+from ._server import Server, open_server
 
-__all__ = ["Client", "EventStream", "GateServer", "download", "open_client", "serve_gate"]
+__all__ = [
+    "Client",
+    "EventStream",
+    "GateServer",
+    "Server",
+    "download",
+    "open_client",
+    "open_server",
+    "serve_gate",
+]
 
 del _h11, _trio, _wsproto

@@ -22,12 +22,14 @@ from rtm_proto.received import ClientEvent, FileReceived
 from tests.contract.streams import End, anyio_pair, trio_pair
 
 Client = rtm_trio.Client | rtm_asyncio.Client
+Server = rtm_trio.Server | rtm_asyncio.Server
 EventStream = rtm_trio.EventStream | rtm_asyncio.EventStream
 GateServer = rtm_trio.GateServer | rtm_asyncio.GateServer
 
 PID = 11_000_001
 ALICE, BOB, CAROL = 1001, 1002, 1003
 USERS = {ALICE: "alice's token", BOB: "bob's token", CAROL: "carol's token"}
+SECRET = "the project's secret"
 MAIN_PORT = 13321  # of every gate in memory; any other port is taken for the file port
 SOON = 5.0  # seconds that anything takes that is not about time
 
@@ -38,15 +40,24 @@ class Api:
 
     name: str
     open_client: Callable[..., AbstractAsyncContextManager[Client]]
+    open_server: Callable[..., AbstractAsyncContextManager[Server]]
     serve_gate: Callable[..., AbstractAsyncContextManager[GateServer]]
     download: Callable[..., Awaitable[Saved]]
     stream_pair: Callable[..., tuple[Any, Any]]
 
 
-TRIO = Api("rtm_trio", rtm_trio.open_client, rtm_trio.serve_gate, rtm_trio.download, trio_pair)
+TRIO = Api(
+    "rtm_trio",
+    rtm_trio.open_client,
+    rtm_trio.open_server,
+    rtm_trio.serve_gate,
+    rtm_trio.download,
+    trio_pair,
+)
 ASYNCIO = Api(
     "rtm_asyncio",
     rtm_asyncio.open_client,
+    rtm_asyncio.open_server,
     rtm_asyncio.serve_gate,
     rtm_asyncio.download,
     anyio_pair,
@@ -84,8 +95,13 @@ class World:
         self, uid: int = ALICE, scheme: str = "tcp", **options: Any
     ) -> AbstractAsyncContextManager[Client]:
         """*uid*, logged in."""
-        options = {"token": USERS[uid], "connect": self.connect, **options}
+        options = {"token": USERS.get(uid), "connect": self.connect, **options}
         return self.api.open_client(f"{scheme}://gate.test", pid=PID, uid=uid, **options)
+
+    def server(self, scheme: str = "tcp", **options: Any) -> AbstractAsyncContextManager[Server]:
+        """A server of the project."""
+        options = {"secret": SECRET, "connect": self.connect, **options}
+        return self.api.open_server(f"{scheme}://gate.test", pid=PID, **options)
 
     def body(self, event: FileReceived) -> bytes:
         """The bytes of a file that was received, as the store has them."""
@@ -102,6 +118,7 @@ class World:
 async def open_world(api: Api, **options: Any) -> AsyncGenerator[World, None]:
     """A world; at its end all its visitors have left."""
     store = options.pop("store", None) or MemoryStore()
+    options = {"secret": SECRET, **options}
     async with (
         api.serve_gate(pid=PID, users=USERS, store=store, **options) as gate,
         anyio.create_task_group() as tasks,

@@ -56,11 +56,12 @@ class RawLink(Protocol):
 class GateSettings:
     """What a gate is told when it starts.
 
-    *users*: the login token of each uid. *endpoint*: the file port's ``host:port`` as clients
-    reach it; *tls*: whether it speaks TLS. *piece*: bytes of a package that is received whole; the
-    file of a larger one goes to the store in pieces of this size. *raw_link*: for visitors that
-    speak no HTTP; ``partial(EncryptedLink.server, key, required=False)`` lets them encrypt.
-    Timeouts are in seconds.
+    *users*: the login token of each uid. *secret*: the project's, with which servers sign; without
+    one there are none. *endpoint*: the file port's ``host:port`` as clients reach it; *tls*: does
+    it speak TLS? *piece*: bytes of a package that is received whole; the file of a larger one goes
+    to the store in pieces of this size. *raw_link*: for visitors that speak no HTTP;
+    ``partial(EncryptedLink.server, key, required=False)`` lets them encrypt. Timeouts are in
+    seconds.
     """
 
     pid: int
@@ -72,6 +73,7 @@ class GateSettings:
     login_timeout: float = LOGIN_TIMEOUT
     idle_timeout: float = IDLE_TIMEOUT
     ping_every: float = PING_EVERY
+    secret: str | None = field(default=None, repr=False)
     piece: int = PIECE
     raw_link: RawLink = StreamLink
 
@@ -217,7 +219,8 @@ class Visit:
             return
         if isinstance(action, Answer):
             self._connection.answer(action.quest_id, action.params)
-            if self.visitor.uid is not None and self._next_ping is None:
+            known = self.visitor.server or self.visitor.uid is not None
+            if known and self._next_ping is None:
                 self._logged_in(now)
         else:
             self._connection.refuse(action.quest_id, action.code, action.text)
@@ -401,6 +404,7 @@ class Gate:
             file_url=f"{'https' if settings.tls else 'http'}://{settings.endpoint}/files",
             wall_ms=wall_ms,
             make_token=make_token,
+            secret=settings.secret,
             limits=settings.limits,
             groups=store.groups() if store is not None else None,
             messages=store.messages() if store is not None else None,
