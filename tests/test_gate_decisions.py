@@ -17,6 +17,7 @@ from rtm_proto.codes import Code
 from rtm_proto.errors import StoreFault
 from rtm_proto.events import CloseKind
 from rtm_proto.gate.decisions import (
+    BODY_LIFE,
     MAX_FILE,
     MAX_MEMBERS,
     MAX_RECEIVERS,
@@ -717,13 +718,29 @@ def test_a_quest_without_a_file_is_told_its_limit(hall: Hall) -> None:
     assert refusal is not None and "65,536 bytes" in refusal[1]
 
 
+def test_a_token_stays_good_while_a_slow_file_comes(hall: Hall, alice: Visitor) -> None:
+    token = hall.token(alice)
+    hall.now += 60
+    assert before(hall, "sendfile", {"token": token}) is None
+    hall.now += BODY_LIFE
+    hall.send(alice, token=token)
+    (answered,) = hall.carry_out()
+    assert isinstance(answered, Answer)
+
+
+def test_a_token_does_not_wait_for_ever_for_a_file(hall: Hall, alice: Visitor) -> None:
+    token = hall.token(alice)
+    assert before(hall, "sendfile", {"token": token}) is None
+    hall.now += BODY_LIFE + 1
+    assert code(hall.send(alice, token=token)) == Code.BAD_FILE_SIGN_OR_TOKEN
+
+
 def test_a_spent_or_old_token_is_refused_before_the_file(hall: Hall, alice: Visitor) -> None:
     spent, old = hall.token(alice), hall.token(alice)
     hall.send(alice, token=spent)
     hall.carry_out()
     hall.now += 60
     assert before(hall, "sendfile", {"token": spent}) == Code.BAD_FILE_SIGN_OR_TOKEN
-    assert before(hall, "sendfile", {"token": old}) is None
     hall.now += 0.5
     assert before(hall, "sendfile", {"token": old}) == Code.BAD_FILE_SIGN_OR_TOKEN
 
@@ -845,6 +862,8 @@ def test_whatever_is_in_the_attrs_the_push_can_be_written(
     for action in hall.carry_out():
         assert isinstance(action, (Answer, Push))
         assert decode(encode(action.params))
+        if isinstance(action, Push):
+            assert json.loads(str(action.params["attrs"]), parse_constant=pytest.fail)["rtm"]
 
 
 def golden(name: str) -> tuple[str, dict[str, object]]:

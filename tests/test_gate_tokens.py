@@ -45,6 +45,18 @@ def test_a_token_lives_sixty_seconds() -> None:
     assert issued.granted(token, now=160.001) is None
 
 
+def test_a_renewed_token_lives_on_and_is_forgotten_in_its_turn() -> None:
+    issued = tokens()
+    token = issued.issue(GRANT, now=100.0)
+    issued.renew(token, 600.0, now=150.0)
+    assert issued.granted(token, now=750.0) == GRANT
+    assert issued.granted(token, now=750.001) is None
+    issued.issue(GRANT, now=750.0)
+    assert len(issued) == 2
+    issued.issue(GRANT, now=750.001)
+    assert len(issued) == 2
+
+
 def test_nobody_has_a_token_that_was_never_issued() -> None:
     issued = tokens()
     assert issued.granted("", now=0.0) is None

@@ -44,6 +44,7 @@ from .tokens import Grant, LoginTokens, Tokens
 
 MAX_FILE = 5_242_880  # bytes of one file (published limit)
 MAX_QUEST = 65_536  # bytes of a quest without a file (our own)
+BODY_LIFE = 600.0  # seconds that a token stays good once its file has begun to come
 MID_WINDOW = 30 * 60.0  # seconds in which a mid is delivered once
 MID_BOUND = 1_000_000  # mids remembered at the most
 MAX_ROOMS = 10  # rooms of one user (published limit)
@@ -268,7 +269,8 @@ class Decisions:
     ) -> tuple[int, str] | None:
         """What is wrong already before the file of *size* bytes has come: code and text, or None.
 
-        *params*: those that stand before the file, whichever these are.
+        *params*: those that stand before the file, whichever these are. A token that is good stays
+        so for BODY_LIFE, in which the file has to come.
         """
         try:
             self._method(method)
@@ -280,13 +282,15 @@ class Decisions:
                 )
             self._check_file_size(size)
             if "token" in params:
-                grant = self._granted(text_of(params, "token"), now)
+                token = text_of(params, "token")
+                grant = self._granted(token, now)
                 pid, sender = int_of(params, "pid", grant.pid), int_of(params, "from", grant.uid)
                 target = grant.target
                 if send.key in params:
                     target = _target(self._targets(send, params))
                 if grant != Grant(pid, sender, method, target):
                     raise _Refusal(Code.BAD_FILE_SIGN_OR_TOKEN, "token is not for this")
+                self._tokens.renew(token, BODY_LIFE, now=now)
         except (PayloadError, _Refusal) as refusal:
             return refusal.code, str(refusal)
         return None
@@ -684,9 +688,16 @@ def _mid_key(message: StoredMessage) -> tuple[object, ...]:
 
 
 def _nested(attrs: FileAttrs, text: str) -> str:
-    """Attrs for the receivers: as they came, or the flat shape wrapped (Objective-C needs it)."""
+    """Attrs for the receivers: as they came, or the flat shape wrapped (Objective-C needs it).
+
+    What came is not written again, where that can be avoided: 1e999 would become no JSON at all.
+    """
     raw = attrs.raw
     if isinstance(raw.get("rtm"), dict):
         return text
     outer = {key: raw[key] for key in ("custom", "excludedUids") if key in raw}
-    return json.dumps({"rtm": raw, **outer}, separators=(",", ":"), ensure_ascii=False)
+    try:
+        more = json.dumps(outer, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        more = "{}"
+    return f'{{"rtm":{text}{"," if more != "{}" else ""}{more[1:]}'

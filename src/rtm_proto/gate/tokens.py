@@ -60,6 +60,11 @@ class Tokens:
         grant, issued = self._grants.get(token, (None, now))
         return grant if now <= issued + self._life else None
 
+    def renew(self, token: str, life: float, *, now: float) -> None:
+        """Let *token* be good for *life* seconds from now on."""
+        grant, _ = self._grants.pop(token)
+        self._grants[token] = (grant, now + life - self._life)
+
     def spend(self, token: str) -> None:
         """*token* is used up."""
         self._grants.pop(token, None)
