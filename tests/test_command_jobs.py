@@ -34,7 +34,14 @@ from rtm_proto.events import CloseKind, CloseReason
 from rtm_proto.files import Saved
 from rtm_proto.flows.steps import Progress, Stage
 from rtm_proto.flows.transfer import FileSent
-from rtm_proto.received import Conversation, Disconnected, FileReceived, KickedOut, parse_push
+from rtm_proto.received import (
+    Conversation,
+    Disconnected,
+    FileReceived,
+    KickedOut,
+    Reconnected,
+    parse_push,
+)
 
 ACCOUNT = Account("ws://gate.example", 11000001, 1002, "t")
 
@@ -139,13 +146,26 @@ def test_the_first_download_that_fails_is_the_status(tmp_path: Path) -> None:
     assert not job.finished
 
 
+def test_a_listener_goes_on_while_the_client_logs_in_again() -> None:
+    streams = Streams()
+    job = listening(streams)
+    assert job.wanted(Disconnected(CloseReason(CloseKind.IDLE), again=True)) is None
+    assert job.wanted(Reconnected()) is None
+    assert not job.finished and job.status is Exit.DONE and streams.err == ""
+    assert streams.out.splitlines() == [
+        "disconnected: silent for too long; logging in again",
+        "logged in again",
+    ]
+
+
 def test_a_listener_ends_with_its_link() -> None:
     streams = Streams(json=True)
     job = listening(streams)
     assert job.wanted(Disconnected(CloseReason(CloseKind.IDLE))) is None
     assert job.finished
     assert job.status is Exit.UNREACHABLE
-    assert json.loads(streams.out) == {"event": "disconnected", "reason": "silent for too long"}
+    told = {"event": "disconnected", "reason": "silent for too long", "again": False}
+    assert json.loads(streams.out) == told
     assert "is gone: silent for too long; start again" in streams.err
 
 

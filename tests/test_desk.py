@@ -34,6 +34,7 @@ from rtm_proto.received import (
     KickedOut,
     KickedOutOfRoom,
     MessageReceived,
+    Reconnected,
     UnknownPush,
 )
 from rtm_proto.websocket import WebSocketLink
@@ -57,9 +58,9 @@ class Bell:
 class Counter:
     """A desk at an open connection; packages are handed to it as they come."""
 
-    def __init__(self, inbox: Inbox | None = None) -> None:
+    def __init__(self, inbox: Inbox | None = None, *, relogin: bool = False) -> None:
         self.connection = Connection(StreamLink())
-        self.desk = Desk(self.connection, inbox)
+        self.desk = Desk(self.connection, inbox, relogin=relogin)
         self.connection.connected(now=0)
         self.desk.collect(now=0)
         self.now = 0.0
@@ -195,6 +196,7 @@ def test_the_opening_has_a_ticket_too() -> None:
     desk.opening.bell = bell = Bell()
     desk.collect(now=0)
     assert not desk.opening.done
+    assert desk.opening.quest_id == 0  # it belongs to no quest
     connection.connected(now=0)
     desk.collect(now=0)
     assert (desk.opening.outcome, desk.opening.result(), bell.rung) == (Opened(), {}, 1)
@@ -214,6 +216,7 @@ def test_an_opening_that_fails_says_why() -> None:
     desk.collect(now=1)
     assert isinstance(desk.opening.outcome, Lost) and bell.rung == 1
     reason = desk.opening.outcome.reason
+    assert desk.opening.outcome == Lost(0, reason)
     assert reason.kind is CloseKind.HANDSHAKE
     assert drained(inbox) == [Disconnected(reason)]
     with pytest.raises(ConnectionLost, match="before the answer to connect"):
@@ -224,6 +227,7 @@ def test_a_bell_may_ask_again_and_collect() -> None:
     counter = Counter()
     order: list[str] = []
     tickets = [counter.desk.ask(method, {}, deadline=None) for method in ("one", "two")]
+    lost = counter.desk.ask("three", {}, deadline=None)
 
     def ring(method: str) -> None:
         order.append(method)
@@ -233,8 +237,9 @@ def test_a_bell_may_ask_again_and_collect() -> None:
 
     tickets[0].bell = lambda: ring("one")
     tickets[1].bell = lambda: order.append("two")
+    lost.bell = lambda: order.append("three")
     counter.receive(*(encode_answer(EMPTY, ticket.quest_id) for ticket in tickets))
-    assert order == ["one", "after one", "two"]
+    assert order == ["one", "after one", "two", "three"]
     assert [ticket.result() for ticket in tickets] == [{}, {}]
 
 
@@ -259,8 +264,10 @@ def test_a_bell_that_raises_does_not_stop_the_desk_for_good() -> None:
 def test_pieces_are_handed_over_until_the_quest_has_ended() -> None:
     counter = Counter()
     ticket = counter.desk.begin("sendfile", b"\x81\xa1a", 6, deadline=None)
+    counter.connection.data_to_send()
     assert counter.desk.hand(ticket, b"\xc4")
     assert counter.desk.hand(ticket, b"\x01")
+    assert b"".join(counter.connection.data_to_send()) == b"\xc4\x01"
     error = encode({"code": 200031, "ex": ""})
     counter.connection.receive_data(encode_answer(error, ticket.quest_id, status=1), now=1)
     counter.desk.collect(now=1)
@@ -375,6 +382,9 @@ def test_a_kickout_waits_for_the_answers_under_way() -> None:
     answered, _ = counter.ask()
     counter.receive(encode_oneway(b"kickout", EMPTY), encode_oneway(b"kickout", EMPTY))
     assert not counter.connection.finished
+    with pytest.raises(ConnectionLost) as caught:
+        counter.ask("too late")
+    assert caught.value.reason == KICKOUT
     counter.receive(encode_answer(EMPTY, answered.quest_id))
     assert answered.result() == {}
     assert drained(inbox) == [KickedOut(), Disconnected(KICKOUT)]
@@ -390,6 +400,52 @@ def test_a_gate_that_kicks_and_leaves_at_once_is_still_told_as_a_kickout() -> No
     with pytest.raises(ConnectionLost) as caught:
         counter.desk.ask("whatever", {}, deadline=None)
     assert caught.value.reason == KICKOUT
+
+
+# --- logging in again ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "lost"),
+    [(kind, kind not in (CloseKind.LOCAL, CloseKind.KICKOUT)) for kind in CloseKind],
+)
+def test_what_is_worth_logging_in_again(kind: CloseKind, lost: bool) -> None:
+    for relogin in (True, False):
+        inbox = Inbox(UID)
+        counter = Counter(inbox, relogin=relogin)
+        assert not counter.desk.lost
+        counter.connection.abort(CloseReason(kind, "so"))
+        counter.desk.collect(now=1)
+        assert counter.desk.lost is (lost and relogin)
+        assert drained(inbox) == [Disconnected(CloseReason(kind, "so"), again=lost and relogin)]
+
+
+def test_who_is_kicked_out_does_not_log_in_again() -> None:
+    inbox = Inbox(UID)
+    counter = Counter(inbox, relogin=True)
+    counter.receive(encode_oneway(b"kickout", EMPTY))
+    assert drained(inbox) == [KickedOut(), Disconnected(KICKOUT)]
+    assert not counter.desk.lost and inbox.over
+
+
+def test_it_is_told_once_that_the_link_is_gone_and_once_that_it_is_back() -> None:
+    inbox = Inbox(UID)
+    gone, end = Disconnected(LOCAL, again=True), Disconnected(LOCAL)
+    for event in (gone, gone, Reconnected(), gone, gone, end):
+        inbox.put(event)
+    told: list[ClientEvent] = []
+    while (taken := inbox.take()) is not None:
+        told.append(taken)
+        assert inbox.over == (taken == end)
+    assert told == [gone, Reconnected(), gone, end]
+
+
+def test_of_what_is_never_lost_the_last_of_a_kind_waits() -> None:
+    inbox = Inbox(UID, limit=1)
+    gone = Disconnected(LOCAL, again=True)
+    for event in (KickedOutOfRoom(1), KickedOutOfRoom(2), gone, Reconnected(), gone, Reconnected()):
+        inbox.put(event)
+    assert drained(inbox) == [KickedOutOfRoom(1), EventsLost(1), gone, Reconnected()]
 
 
 # --- the inbox -------------------------------------------------------------------------------

@@ -19,8 +19,9 @@ from rtm_proto.errors import (
 )
 from rtm_proto.events import CloseKind, CloseReason
 from rtm_proto.flows.login import Login, Welcome
-from rtm_proto.flows.relogin import DialMain, FreshToken, ReloginPolicy, log_in_again
+from rtm_proto.flows.relogin import DialMain, FreshToken, Relogin, ReloginPolicy
 from rtm_proto.flows.steps import Ask, Now, Pause
+from rtm_proto.signs import Signer
 
 LOGIN = Login(1, 2, "old", timeout=20.0)
 LOST = ConnectionLost("auth", CloseReason(CloseKind.PEER_CLOSED))
@@ -43,7 +44,7 @@ class Driver:
     def run(
         self, policy: ReloginPolicy | None = None, random: Callable[[], float] = lambda: 0.5
     ) -> Welcome:
-        flow = log_in_again(LOGIN, policy or ReloginPolicy(), random=random)
+        flow = Relogin(LOGIN, policy or ReloginPolicy(), random=random).run()
         attempts = iter(self.script)
         step = next(flow)
         try:
@@ -181,10 +182,23 @@ def test_a_policy_of_ones_own_replaces_the_pauses() -> None:
     assert driver.pauses == [1.0, 1.0]
 
 
+def test_an_attempt_may_begin_as_the_time_ends() -> None:
+    driver = Driver([ConnectFailed("down")] * 2)
+    with pytest.raises(LoginFailed):
+        driver.run(ReloginPolicy(max_time=0.25))
+    assert (len(driver.deadlines), driver.time) == (2, 100.25)
+
+
+def test_a_policy_may_be_as_small_as_this() -> None:
+    policy = ReloginPolicy(first_pause=1.0, longest_pause=1.0, max_tries=1, max_time=0.001)
+    assert list(policy.pauses(lambda: 0.5)) == [0.0]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"first_pause": 0.0},
+        {"longest_pause": 0.24},
         {"first_pause": 9.0},
         {"longest_pause": float("inf")},
         {"max_tries": 0},
@@ -194,3 +208,69 @@ def test_a_policy_of_ones_own_replaces_the_pauses() -> None:
 def test_a_policy_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(LocalProtocolError):
         ReloginPolicy(**wrong)  # type: ignore[arg-type]  # the values are the point
+
+
+# --- one after the other ---------------------------------------------------------------------
+
+
+def again(relogin: Relogin, now: float) -> list[float]:
+    """Log in again at once when somebody is there, at *now*; the pauses before it."""
+    pauses: list[float] = []
+    flow = relogin.run()
+    step = next(flow)
+    try:
+        while True:
+            match step:
+                case Now():
+                    step = flow.send(now)
+                case Pause(until):
+                    pauses.append(until - now)
+                    now = until
+                    step = flow.send(now)
+                case Ask():
+                    step = flow.send({"ok": True})
+                case _:
+                    step = flow.send(None)
+    except StopIteration:
+        return pauses
+
+
+def test_a_link_that_lives_shortly_is_no_reason_to_hurry() -> None:
+    relogin = Relogin(LOGIN, ReloginPolicy(max_tries=4), random=lambda: 0.5)
+    assert again(relogin, 100.0) == []
+    assert again(relogin, 100.0) == [0.25]
+    assert again(relogin, 108.2) == [0.5]
+    with pytest.raises(LoginFailed, match=r"again: the link was lost again and again"):
+        for _ in range(2):
+            again(relogin, 116.0)
+
+
+def test_a_link_that_has_lived_for_the_longest_pause_is() -> None:
+    relogin = Relogin(LOGIN, random=lambda: 0.5)
+    assert again(relogin, 100.0) == []
+    assert again(relogin, 108.0) == []
+    assert again(relogin, 115.9) == [0.25]
+
+
+def test_a_server_signs_instead_of_logging_in() -> None:
+    signer = Signer(11000001, "secret", lambda: 1, lambda: 1_700_000_000_000)
+    flow = Relogin(signer, random=lambda: 0.5, timeout=3.0).run()
+    step: object = next(flow)
+    while isinstance(step, Now):
+        step = flow.send(7.0)
+    assert step == DialMain(10.0)
+    asked = flow.send(None)
+    assert isinstance(asked, Ask) and (asked.method, asked.deadline) == ("ping", 10.0)
+    flow.close()
+
+
+@pytest.mark.parametrize("code", [200002, 200021])
+def test_a_server_whose_secret_is_wrong_does_not_go_on(code: int) -> None:
+    signer = Signer(11000001, "wrong", lambda: 1, lambda: 1_700_000_000_000)
+    flow = Relogin(signer, random=lambda: 0.5).run()
+    step: object = next(flow)
+    while not isinstance(step, Ask):
+        step = flow.send(7.0 if isinstance(step, Now) else None)
+    with pytest.raises(LoginFailed) as failed:
+        flow.throw(QuestRefused("ping", code, "no"))
+    assert failed.value.code == code

@@ -584,12 +584,28 @@ def test_an_error_that_nobody_expects_is_an_outcome_too() -> None:
 # --- stage by stage ---
 
 
-@pytest.mark.parametrize("cause", [LOST, LATE])
-def test_without_a_main_link_there_is_no_second_attempt(cause: Exception) -> None:
+def test_a_late_token_is_not_asked_for_again() -> None:
     sending = transfer()
-    failed = drive(sending.run(), World(at(0, cause, Ask)))
+    failed = drive(sending.run(), World(at(0, LATE, Ask)))
     assert isinstance(failed, FileNotSent)
-    assert (failed.stage, failed.cause, sending.attempts) == ("token", cause, 1)
+    assert (failed.stage, failed.cause, sending.attempts) == ("token", LATE, 1)
+
+
+def test_a_main_link_that_was_lost_is_tried_once_more_at_once() -> None:
+    sending = transfer()
+    world = World(at(0, LOST, Ask))
+    sent = drive(sending.run(), world)
+    assert isinstance(sent, FileSent) and sent.attempts == 2
+    assert not [step for step in world.steps if isinstance(step, Pause)]
+
+
+def test_a_main_link_that_stays_away_is_not_tried_a_third_time() -> None:
+    sending = transfer()
+    failed = drive(
+        sending.run(), World(lambda step, options: LOST if isinstance(step, Ask) else options[0])
+    )
+    assert isinstance(failed, FileNotSent)
+    assert (failed.stage, failed.cause, sending.attempts) == ("token", LOST, 2)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from rtm_proto.desk import Inbox
 from rtm_proto.download import DOWNLOAD_TIMEOUT, MAX_DOWNLOAD, DownloadProgress
 from rtm_proto.errors import LocalProtocolError
 from rtm_proto.files import FileSource, Saved, Source
-from rtm_proto.flows.login import LOGIN_TIMEOUT, Login, log_in
+from rtm_proto.flows.login import LOGIN_TIMEOUT, Login
+from rtm_proto.flows.relogin import RELOGIN, ReloginPolicy
 from rtm_proto.flows.steps import Progress
 from rtm_proto.flows.transfer import (
     MAX_FILE,
@@ -35,7 +36,7 @@ from rtm_proto.received import ClientEvent, Conversation, FileReceived
 
 from ._dial import Connect
 from ._download import download
-from ._links import Links, open_links
+from ._links import Links, TokenSource, open_links
 from ._wire import wall_ms
 
 
@@ -211,7 +212,10 @@ class Client:
     # --- receiving ---
 
     def events(self) -> EventStream:
-        """What reaches the user, from the login on, for ``async for``; ends behind Disconnected.
+        """What reaches the user, from the login on, for ``async for``.
+
+        It ends behind a Disconnected whose ``again`` is not set: by then the client has left, was
+        kicked out, or has given up logging in again.
 
         At most 1,000 events wait to be read; what comes on top is dropped and told as EventsLost.
         Pings and pushes are answered whether or not anybody reads. One task reads at a time;
@@ -281,6 +285,9 @@ async def open_client(
     file_route: str = "auto",
     max_file: int = MAX_FILE,
     login_timeout: float = LOGIN_TIMEOUT,
+    relogin: ReloginPolicy | None = RELOGIN,
+    fresh_token: TokenSource | None = None,
+    wait_for_link: bool = True,
     ssl_context: ssl.SSLContext | None = None,
     connect: Connect | None = None,
 ) -> AsyncGenerator[Client, None]:
@@ -290,6 +297,12 @@ async def open_client(
     the user, and the login token that the project's own server got for the user. *file_route*:
     ``auto``, ``direct``, ``proxied`` or a URL (see ``rtm_proto.address.file_route``). *max_file*:
     the largest file that is sent, in bytes. *login_timeout*: seconds for connecting and the login.
+
+    *relogin*: when to log in again after the link was lost (never after a kickout); None: not at
+    all. *fresh_token* is awaited for a new login token where the gate no longer takes the old one.
+    *wait_for_link*: calls made while the client is logging in again wait for it, within their own
+    timeouts; else they fail at once.
+
     *ssl_context* replaces the checks of the system. *connect* gives a stream of one's own for an
     Address, for the main link and the file links.
 
@@ -302,10 +315,12 @@ async def open_client(
     inbox = Inbox(uid)
     async with open_links(
         main,
-        lambda deadline: log_in(login, deadline=deadline),
+        login,
         timeout=login.timeout,
         inbox=inbox,
-        bye=True,
+        relogin=relogin,
+        fresh_token=fresh_token,
+        patient=wait_for_link,
         ssl_context=ssl_context,
         connect=connect,
     ) as links:

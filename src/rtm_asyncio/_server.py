@@ -11,7 +11,8 @@ from rtm_proto import address
 from rtm_proto.address import FileRoute, parse_url
 from rtm_proto.files import FileSource, Source
 from rtm_proto.flows.login import LOGIN_TIMEOUT
-from rtm_proto.flows.server import get_token, introduce, kick_out
+from rtm_proto.flows.relogin import RELOGIN, ReloginPolicy
+from rtm_proto.flows.server import get_token, kick_out
 from rtm_proto.flows.steps import Progress, check_timeout
 from rtm_proto.flows.transfer import (
     MAX_FILE,
@@ -252,6 +253,8 @@ async def open_server(
     file_route: str = "auto",
     max_file: int = MAX_FILE,
     login_timeout: float = LOGIN_TIMEOUT,
+    relogin: ReloginPolicy | None = RELOGIN,
+    wait_for_link: bool = True,
     ssl_context: ssl.SSLContext | None = None,
     connect: Connect | None = None,
 ) -> AsyncGenerator[Server, None]:
@@ -270,10 +273,12 @@ async def open_server(
     route = address.file_route(main, file_route)
     async with open_links(
         main,
-        lambda deadline: introduce(signer, deadline=deadline),
+        signer,
         timeout=check_timeout(login_timeout),
         inbox=None,
-        bye=False,
+        relogin=relogin,
+        fresh_token=None,
+        patient=wait_for_link,
         ssl_context=ssl_context,
         connect=connect,
     ) as links:

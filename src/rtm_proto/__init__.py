@@ -65,6 +65,7 @@ from .received import (
     KickedOut,
     KickedOutOfRoom,
     MessageReceived,
+    Reconnected,
     UnknownPush,
 )
 from .signs import Signer
@@ -119,6 +120,7 @@ __all__ = [
     "QuestReceived",
     "QuestRefused",
     "QuestTimeout",
+    "Reconnected",
     "Refused",
     "RemoteFault",
     "Retry",

@@ -45,6 +45,7 @@ from .received import (
     EventsLost,
     KickedOut,
     KickedOutOfRoom,
+    Reconnected,
     UnknownPush,
     parse_push,
 )
@@ -101,10 +102,11 @@ class Inbox:
     """What reached a user and waits to be read; keeps what was seen across connections.
 
     At most *limit* events wait; what comes on top is dropped, and one EventsLost in its place
-    tells how many, so that a slow reader never stops pings or answers. Only KickedOut and
-    Disconnected are never dropped: a reader ends with them. A mid is given out once (MidFilter).
+    tells how many, so that a slow reader never stops pings or answers. Only KickedOut, Disconnected
+    and Reconnected are never dropped: of each the last one waits. A mid is given out once
+    (MidFilter).
 
-    ``over``  whether Disconnected was the last event that was taken
+    ``over``  whether a Disconnected that nothing follows was the last event that was taken
     """
 
     def __init__(
@@ -125,17 +127,25 @@ class Inbox:
         self._honour_excluded = honour_excluded
         self._events: deque[ClientEvent] = deque()
         self._lost = 0
+        self._down = False  # whether that was told
         self._ends: list[ClientEvent] = []  # what came beyond the limit: one of a kind
 
     def put(self, event: ClientEvent) -> None:
         """Let *event* wait for its reader; beyond the limit it is counted as lost.
 
-        KickedOut and Disconnected are never lost: nobody may wait for what cannot come.
+        KickedOut and Disconnected are never lost: nobody may wait for what cannot come. While the
+        client is logging in again, that it is not connected is told once.
         """
+        if isinstance(event, Disconnected):
+            if self._down and event.again:
+                return
+            self._down = True
+        elif isinstance(event, Reconnected):
+            self._down = False
         if len(self._events) < self._limit:
             self._catch_up()
             self._events.append(event)
-        elif isinstance(event, (KickedOut, Disconnected)):
+        elif isinstance(event, (KickedOut, Disconnected, Reconnected)):
             self._ends = [end for end in self._ends if type(end) is not type(event)]
             self._ends.append(event)
         else:
@@ -150,7 +160,7 @@ class Inbox:
         if not self._events:
             return None
         event = self._events.popleft()
-        self.over = isinstance(event, Disconnected)
+        self.over = isinstance(event, Disconnected) and not event.again
         return event
 
     def push(self, method: str, params: Params, *, now: float) -> None:
@@ -174,13 +184,21 @@ class Inbox:
 
 
 class Desk:
-    """A connection with tickets for its quests and an inbox for its pushes."""
+    """A connection with tickets for its quests and an inbox for its pushes.
 
-    def __init__(self, connection: Connection, inbox: Inbox | None = None) -> None:
+    ``lost``  the connection has ended, and logging in again is the thing to do
+    """
+
+    def __init__(
+        self, connection: Connection, inbox: Inbox | None = None, *, relogin: bool = False
+    ) -> None:
+        """*relogin*: whether its owner logs in again when it is lost."""
         self.connection = connection
+        self.lost = False
         self.opening = Ticket(0, "connect")
         self.dropped = 0
         self._inbox = inbox
+        self._relogin = relogin
         self._tickets: dict[QuestId, Ticket] = {}
         self._kicked = False
         self._collecting = False
@@ -289,5 +307,6 @@ class Desk:
             self.opening.end(Lost(0, reason))
         if self._kicked:  # the gate may have closed faster than we have
             reason = self.connection.reason = CloseReason(CloseKind.KICKOUT)
+        self.lost = self._relogin and reason.kind not in (CloseKind.KICKOUT, CloseKind.LOCAL)
         if self._inbox is not None:
-            self._inbox.put(Disconnected(reason))
+            self._inbox.put(Disconnected(reason, again=self.lost))

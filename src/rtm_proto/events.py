@@ -27,6 +27,7 @@ class CloseKind(Enum):
     LIMIT = "over a limit"
     IDLE = "silent for too long"
     KICKOUT = "kicked out"
+    LOGIN = "not logged in"
 
 
 @dataclass(frozen=True, slots=True)

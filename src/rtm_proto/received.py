@@ -137,9 +137,19 @@ class EventsLost:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The link to the gate is gone; ``reason`` says why."""
+    """The link to the gate is gone; ``reason`` says why.
+
+    ``again``: the client is logging in again, Reconnected or another Disconnected follows. Without
+    it nothing follows.
+    """
 
     reason: CloseReason
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnected:
+    """Logged in again. Rooms may have been left meanwhile: enter them again."""
 
 
 ClientEvent = (
@@ -150,6 +160,7 @@ ClientEvent = (
     | UnknownPush
     | EventsLost
     | Disconnected
+    | Reconnected
 )
 
 

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import trio
 
 from rtm_proto.address import Address
+from rtm_proto.codes import Code
 from rtm_proto.connection import Connection
 from rtm_proto.desk import Desk, Inbox, Ticket
-from rtm_proto.errors import ConnectFailed, ConnectionLost, RtmError
+from rtm_proto.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    LoginFailed,
+    QuestRefused,
+    RtmError,
+)
 from rtm_proto.events import CloseKind, CloseReason, Lost
 from rtm_proto.files import Source
+from rtm_proto.flows.login import Login
+from rtm_proto.flows.relogin import (
+    DialMain,
+    FreshToken,
+    Relogin,
+    ReloginFlow,
+    ReloginPolicy,
+    greet,
+)
 from rtm_proto.flows.steps import (
     Ask,
     Begin,
     Dial,
     Discard,
     Finish,
-    Flow,
     Hand,
     Now,
     OpenSource,
@@ -33,11 +50,19 @@ from rtm_proto.flows.steps import (
 )
 from rtm_proto.link import Buffer
 from rtm_proto.payload import Params
+from rtm_proto.received import Disconnected, Reconnected
+from rtm_proto.signs import Signer
 
-from ._dial import Connect, dial, make_link
+from ._dial import Connect, dial, make_link, plainly
 from ._wire import Wire, desk_wire
 
 Result = TypeVar("Result")
+
+_log = logging.getLogger("rtm_trio")
+
+Asking = Callable[[str, Params, float], Awaitable[dict[str, object]]]
+TokenSource = Callable[[], Awaitable[str | None]]
+"""Gets a new login token from the user's own server, or None where there is none."""
 
 BYE_TIMEOUT = 2.0  # seconds that leaving waits for the answer to ``bye``
 MAX_UPLOADS = 2  # files on their way at once; a third send waits, within its deadline
@@ -60,17 +85,35 @@ class Links:
         self,
         nursery: trio.Nursery,
         main: Address,
+        who: Login | Signer,
         *,
+        timeout: float,
+        inbox: Inbox | None,
+        relogin: ReloginPolicy | None,
+        fresh_token: TokenSource | None,
+        patient: bool,
         ssl_context: ssl.SSLContext | None,
         connect: Connect | None,
     ) -> None:
         self.main = main
         self.ssl_context = ssl_context
         self._nursery = nursery
+        self._who = who
+        self._timeout = timeout
+        self._inbox = inbox
+        self._relogin: Relogin | None = None
+        if relogin is not None:
+            self._relogin = Relogin(who, relogin, random=random.random, timeout=timeout)
+        self._fresh_token = fresh_token
+        self._patient = patient
         self._connect = connect
         self._uploads = trio.CapacityLimiter(MAX_UPLOADS)
         self._desk: Desk
         self._wire: Wire
+        self._keeping = trio.CancelScope()
+        self._keeps = False  # whether a task sees to the main link
+        self._away = False  # whether it is logging in again
+        self._settled = trio.Event()  # it has logged in again, or given up
 
     async def quest(self, method: str, params: Params, timeout: float) -> dict[str, object]:
         """A quest on the main link. Raises as ``Client.quest``."""
@@ -79,11 +122,14 @@ class Links:
 
     async def drive(
         self,
-        flow: Flow[Result],
+        flow: ReloginFlow[Result],
         source: Source | None = None,
         progress: Callable[[Progress], object] | None = None,
+        *,
+        ask: Asking | None = None,
     ) -> Result:
-        """Carry out the steps of *flow* until it is done."""
+        """Carry out the steps of *flow* until it is done; *ask* is for those that log in."""
+        ask = self._ask if ask is None else ask
         held: _FileLink | None = None
         outcome: object = None
         error: Exception | None = None
@@ -106,8 +152,13 @@ class Links:
                             outcome = trio.current_time()
                         case Pause(until):
                             await trio.sleep_until(until)
+                            outcome = trio.current_time()
                         case Ask(method, params, deadline):
-                            outcome = await self._ask(method, params, deadline)
+                            outcome = await ask(method, params, deadline)
+                        case DialMain(deadline):
+                            await self._dial_main(deadline)
+                        case FreshToken():
+                            outcome = await self._new_token()
                         case Dial(place, deadline):
                             self._drop(held)
                             held = None
@@ -139,37 +190,118 @@ class Links:
 
     # --- for open_links ---
 
-    async def open(self, deadline: float, inbox: Inbox | None) -> None:
-        """Connect the main link. Raises ConnectFailed."""
-        self._desk, self._wire = await self._link(self.main, deadline, inbox)
+    async def open(self) -> None:
+        """Connect the main link and log in. Raises ConnectFailed, LoginFailed."""
+        deadline = trio.current_time() + self._timeout
+        await self._dial_main(deadline)
+        await self.drive(greet(self._who, deadline=deadline), ask=self._ask_now)
+        if self._relogin is not None:
+            self._keeps = True
+            self._nursery.start_soon(self._keep, self._relogin)
 
-    async def leave(self, *, bye: bool) -> None:
+    async def leave(self) -> None:
         """Say ``bye`` if that is usual and anybody hears it, and close."""
+        self._keeping.cancel()
+        while self._keeps:
+            await self._settled.wait()
         connection = self._desk.connection
-        if bye:
+        if isinstance(self._who, Login):
             with trio.move_on_after(BYE_TIMEOUT):
                 try:
-                    await self.quest("bye", {}, BYE_TIMEOUT)
+                    await self._ask_now("bye", {}, trio.current_time() + BYE_TIMEOUT)
                 except RtmError:
                     pass  # the connection ends either way
         connection.close(now=trio.current_time())
         self._wire.turn()
         await self._wire.ended.wait()
 
-    # --- private ---
+    # --- private: the main link ---
 
     async def _ask(self, method: str, params: Params, deadline: float) -> dict[str, object]:
+        """A quest, once the main link is there; and once more where the login was forgotten."""
+        await self._wait_for_link(deadline)
+        desk, wire = self._desk, self._wire
+        try:
+            return await self._ask_now(method, params, deadline)
+        except QuestRefused as exc:
+            if exc.code != Code.NOT_LOGGED_IN or not self._keeps:
+                raise
+        forgotten = CloseReason(CloseKind.LOGIN, "the gate has forgotten it")
+        desk.connection.close(now=trio.current_time(), reason=forgotten)
+        wire.turn()
+        await self._wait_for_link(deadline)
+        return await self._ask_now(method, params, deadline)
+
+    async def _ask_now(self, method: str, params: Params, deadline: float) -> dict[str, object]:
         ticket = self._desk.ask(method, params, deadline=deadline)
         return await _wait(self._desk, self._wire, ticket)
 
+    async def _wait_for_link(self, deadline: float) -> None:
+        """Wait while the main link is away, at most until *deadline*, if calls are to wait."""
+        if self._patient and self._is_away():
+            with trio.move_on_at(deadline):
+                while self._is_away():
+                    await self._settled.wait()
+
+    def _is_away(self) -> bool:
+        return self._keeps and (self._away or not self._desk.connection.open)
+
+    async def _keep(self, relogin: Relogin) -> None:
+        """Log in again whenever the main link is lost, as long as that may help."""
+        try:
+            with self._keeping:
+                while await self._is_lost():
+                    await self.drive(relogin.run(), ask=self._ask_now)
+                    self._away = False
+                    self._tell(Reconnected())
+                    self._settle()
+        except RtmError as exc:
+            self._tell(Disconnected(CloseReason(CloseKind.LOGIN, str(exc))))
+        finally:
+            self._keeps = False
+            self._settle()
+
+    async def _is_lost(self) -> bool:
+        """Wait for the end of the main link; whether to log in again."""
+        await self._wire.ended.wait()
+        self._away = self._desk.lost
+        reason = self._desk.connection.reason
+        if self._away and reason is not None:
+            self._tell(Disconnected(reason, again=True))
+        return self._away
+
+    def _tell(self, event: Disconnected | Reconnected) -> None:
+        if self._inbox is not None:
+            self._inbox.put(event)
+
+    def _settle(self) -> None:
+        self._settled.set()
+        self._settled = trio.Event()
+
+    async def _dial_main(self, deadline: float) -> None:
+        relogin = self._relogin is not None
+        self._desk, self._wire = await self._link(self.main, deadline, self._inbox, relogin=relogin)
+
+    async def _new_token(self) -> str | None:
+        """Ask the user for a login token. Raises LoginFailed where that fails."""
+        if self._fresh_token is None:
+            return None
+        try:
+            return await self._fresh_token()
+        except Exception as exc:  # whatever the user's own code raises is one failed attempt
+            _log.warning("fresh_token failed", exc_info=exc)
+            raise LoginFailed(f"no fresh login token: {plainly(exc)}") from exc
+
+    # --- private: links ---
+
     async def _link(
-        self, place: Address, deadline: float, inbox: Inbox | None
+        self, place: Address, deadline: float, inbox: Inbox | None, *, relogin: bool = False
     ) -> tuple[Desk, Wire]:
         """Connect and wait for the link to open. Raises ConnectFailed."""
         stream = await dial(
             place, deadline=deadline, ssl_context=self.ssl_context, connect=self._connect
         )
-        desk = Desk(Connection(make_link(place)), inbox)
+        desk = Desk(Connection(make_link(place)), inbox, relogin=relogin)
         wire = desk_wire(stream, desk)
         self._nursery.start_soon(wire.run)
         try:
@@ -215,31 +347,42 @@ class Links:
 @asynccontextmanager
 async def open_links(
     main: Address,
-    greet: Callable[[float], Flow[object]],
+    who: Login | Signer,
     *,
     timeout: float,
     inbox: Inbox | None,
-    bye: bool,
+    relogin: ReloginPolicy | None,
+    fresh_token: TokenSource | None,
+    patient: bool,
     ssl_context: ssl.SSLContext | None,
     connect: Connect | None,
 ) -> AsyncGenerator[Links, None]:
-    """Connect to the gate at *main*, and greet it: both within *timeout* seconds.
+    """Connect to the gate at *main*, and log in as *who*: both within *timeout* seconds.
 
-    *greet* gives the flow of the greeting, for a deadline. *inbox*: for what the gate pushes.
-    *bye*: whether to say it in the end. Raises ConnectFailed, and what the greeting raises. Leaving
-    the block by an exception or a cancellation leaves nothing running.
+    *inbox*: for what the gate pushes. *relogin*: when to log in again, or None for never.
+    *patient*: whether calls wait for that. Raises ConnectFailed, LoginFailed. Leaving the block by an
+    exception or a cancellation leaves nothing running.
     """
     left_with: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        links = Links(nursery, main, ssl_context=ssl_context, connect=connect)
+        links = Links(
+            nursery,
+            main,
+            who,
+            timeout=timeout,
+            inbox=inbox,
+            relogin=relogin,
+            fresh_token=fresh_token,
+            patient=patient,
+            ssl_context=ssl_context,
+            connect=connect,
+        )
         try:
-            deadline = trio.current_time() + timeout
-            await links.open(deadline, inbox)
-            await links.drive(greet(deadline))
+            await links.open()
             try:
                 yield links
             finally:
-                await links.leave(bye=bye)
+                await links.leave()
         except trio.Cancelled:
             raise
         except BaseException as exc:

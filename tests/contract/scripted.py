@@ -149,7 +149,7 @@ class Scripts:
 
     def client(self, scheme: str = "tcp", **options: Any) -> AbstractAsyncContextManager[Client]:
         """A client of this peer."""
-        options = {"token": "any", "connect": self.connect, **options}
+        options = {"token": "any", "connect": self.connect, "relogin": None, **options}
         return self._api.open_client(f"{scheme}://gate.test", pid=PID, uid=ALICE, **options)
 
     async def _serve(self, script: Script, end: End, address: Address) -> None:

@@ -415,6 +415,7 @@ async def test_the_end_of_a_gate_is_told(api: Api, scheme: str, authority: trust
             uid=ALICE,
             token=USERS[ALICE],
             ssl_context=theirs,
+            relogin=None,
         ) as alice:
             stop.set()
             assert isinstance(await next_event(alice.events()), Disconnected)

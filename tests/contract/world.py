@@ -95,12 +95,17 @@ class World:
         self, uid: int = ALICE, scheme: str = "tcp", **options: Any
     ) -> AbstractAsyncContextManager[Client]:
         """*uid*, logged in."""
-        options = {"token": USERS.get(uid), "connect": self.connect, **options}
+        options = {
+            "token": USERS.get(uid),
+            "connect": self.connect,
+            "relogin": None,
+            **options,
+        }
         return self.api.open_client(f"{scheme}://gate.test", pid=PID, uid=uid, **options)
 
     def server(self, scheme: str = "tcp", **options: Any) -> AbstractAsyncContextManager[Server]:
         """A server of the project."""
-        options = {"secret": SECRET, "connect": self.connect, **options}
+        options = {"secret": SECRET, "connect": self.connect, "relogin": None, **options}
         return self.api.open_server(f"{scheme}://gate.test", pid=PID, **options)
 
     def body(self, event: FileReceived) -> bytes:

@@ -47,7 +47,7 @@ class Listening:
             self._count()
             return None
         self._print(event)
-        if isinstance(event, Disconnected):
+        if isinstance(event, Disconnected) and not event.again:
             self._ended = True
             self.status = Exit.UNREACHABLE
             where = self.options.account.url

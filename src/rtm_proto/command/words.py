@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import assert_never
 
 from ..received import (
     ClientEvent,
@@ -16,6 +17,7 @@ from ..received import (
     KickedOut,
     KickedOutOfRoom,
     MessageReceived,
+    Reconnected,
     UnknownPush,
 )
 from .exits import printable
@@ -77,7 +79,12 @@ def event_words(event: ClientEvent) -> str:
         case EventsLost(count):
             return f"{count} events lost: they came faster than they were read"
         case Disconnected(reason):
-            return printable(f"disconnected: {reason}")
+            more = "; logging in again" if event.again else ""
+            return printable(f"disconnected: {reason}{more}")
+        case Reconnected():
+            return "logged in again"
+        case _:
+            assert_never(event)
 
 
 def event_json(event: ClientEvent) -> dict[str, object]:
@@ -108,7 +115,11 @@ def event_json(event: ClientEvent) -> dict[str, object]:
         case EventsLost(count):
             return {"event": "events_lost", "count": count}
         case Disconnected(reason):
-            return {"event": "disconnected", "reason": str(reason)}
+            return {"event": "disconnected", "reason": str(reason), "again": event.again}
+        case Reconnected():
+            return {"event": "reconnected"}
+        case _:
+            assert_never(event)
 
 
 def _from(event: FileReceived | MessageReceived) -> str:

@@ -18,8 +18,10 @@ from typing import Any
 
 from ..codes import LOGIN_STOP_CODES, Code
 from ..errors import ConnectFailed, LocalProtocolError, LoginFailed
-from .login import Login, Welcome, log_in
-from .steps import Now, Pause, Result, Step
+from ..signs import Signer
+from .login import LOGIN_TIMEOUT, Login, Welcome, log_in
+from .server import introduce
+from .steps import Flow, Now, Pause, Result, Step
 
 FIRST_PAUSE = 0.5  # seconds, at the most, before the second attempt; the first is at once
 LONGEST_PAUSE = 8.0  # seconds, at the most
@@ -77,51 +79,91 @@ class ReloginPolicy:
             longest = min(2 * longest, self.longest_pause)
 
 
-def log_in_again(
-    login: Login, policy: ReloginPolicy, *, random: Callable[[], float]
-) -> ReloginFlow[Welcome]:
-    """Connect and log in, as often as *policy* allows.
+RELOGIN = ReloginPolicy()
+"""What clients do where nobody says otherwise: try again for ever."""
 
-    Each attempt has the timeout of *login*. Raises LoginFailed: a stop code, a token that is
-    refused while there is no fresh one, or the last error when the policy has come to its end.
+
+def greet(who: Login | Signer, *, deadline: float) -> Flow[Welcome]:
+    """Make oneself known on a main link that is open: a user logs in, a server signs."""
+    if isinstance(who, Login):
+        return (yield from log_in(who, deadline=deadline))
+    yield from introduce(who, deadline=deadline)
+    return Welcome(None)
+
+
+class Relogin:
+    """Logs in again, whenever a link was lost; remembers what it has learned meanwhile.
+
+    ``who`` logs in: with the newest token, where the user gave a fresh one.
     """
-    began: float = yield Now()
-    failure: LoginFailed | ConnectFailed | None = None
-    for pause in policy.pauses(random):
-        now: float = yield Now()
-        if policy.max_time is not None and now + pause > began + policy.max_time:
-            break
-        if pause > 0:
-            now = yield Pause(now + pause)
-        try:
-            return (yield from _attempt(login))
-        except ConnectFailed as exc:
-            failure = exc
-        except LoginFailed as exc:
-            failure = exc
-            if _wants_fresh_token(exc):
-                token: str | None = yield FreshToken()
-                if token is None or token == login.token:
+
+    def __init__(
+        self,
+        who: Login | Signer,
+        policy: ReloginPolicy = RELOGIN,
+        *,
+        random: Callable[[], float],
+        timeout: float = LOGIN_TIMEOUT,
+    ) -> None:
+        """*random* gives numbers from 0 to below 1. *timeout*: seconds, for each attempt."""
+        self.who = who
+        self._policy = policy
+        self._random = random
+        self._timeout = timeout
+        self._pauses: Iterator[float] = iter(())
+        self._since = float("-inf")  # when the last login succeeded
+
+    def run(self) -> ReloginFlow[Welcome]:
+        """Connect and log in, as often as the policy allows.
+
+        Where the link that was lost had not lived for the policy's longest pause, the pauses go on
+        where they were: a gate that lets in and hangs up is not stormed. Raises LoginFailed: a stop
+        code, a token that is refused while there is no fresh one, or the last error when the policy
+        has come to its end.
+        """
+        policy = self._policy
+        began: float = yield Now()
+        if began >= self._since + policy.longest_pause:
+            self._pauses = policy.pauses(self._random)
+        failure: object = "the link was lost again and again"
+        for pause in self._pauses:
+            now: float = yield Now()
+            if policy.max_time is not None and now + pause > began + policy.max_time:
+                break
+            if pause > 0:
+                yield Pause(now + pause)
+            try:
+                welcome = yield from self._attempt()
+            except ConnectFailed as exc:
+                failure = exc
+            except LoginFailed as exc:
+                failure = exc
+                if exc.code in LOGIN_STOP_CODES or _wants_fresh_token(exc):
                     raise
-                login = replace(login, token=token)
-                try:
-                    return (yield from _attempt(login))
-                except ConnectFailed as again:
-                    failure = again
-                except LoginFailed as again:
-                    failure = again
-                    if _wants_fresh_token(again) or again.code in LOGIN_STOP_CODES:
-                        raise
-            elif exc.code in LOGIN_STOP_CODES:
+            else:
+                self._since = yield Now()
+                return welcome
+        cause = failure if isinstance(failure, Exception) else None
+        raise LoginFailed(f"gave up logging in again: {failure}") from cause
+
+    def _attempt(self) -> ReloginFlow[Welcome]:
+        """Connect and log in; once more with a fresh token, where it was the token."""
+        try:
+            return (yield from self._log_in())
+        except LoginFailed as exc:
+            if not isinstance(self.who, Login) or not _wants_fresh_token(exc):
                 raise
-    raise LoginFailed(f"gave up logging in again: {failure}") from failure
+            token: str | None = yield FreshToken()
+            if not token or token == self.who.token:
+                raise
+            self.who = replace(self.who, token=token)
+        return (yield from self._log_in())
 
-
-def _attempt(login: Login) -> ReloginFlow[Welcome]:
-    now: float = yield Now()
-    deadline = now + login.timeout
-    yield DialMain(deadline)
-    return (yield from log_in(login, deadline=deadline))
+    def _log_in(self) -> ReloginFlow[Welcome]:
+        now: float = yield Now()
+        deadline = now + self._timeout
+        yield DialMain(deadline)
+        return (yield from greet(self.who, deadline=deadline))
 
 
 def _wants_fresh_token(exc: LoginFailed) -> bool:

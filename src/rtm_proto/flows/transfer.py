@@ -46,6 +46,7 @@ from ..attrs import NO_SIGN, file_sign, write_attrs
 from ..codes import Code, Retry, retry
 from ..errors import (
     ConnectFailed,
+    ConnectionLost,
     FileNotSent,
     FileRefused,
     FileUnusable,
@@ -256,6 +257,7 @@ class _Sending(ABC, Generic[Result]):
         self._piece = piece
         self._size = 0
         self._deadline = 0.0
+        self._losses = 0  # of the main link, while it was asked for a token
         self._again: set[Retry] = set()  # what was tried once more already
         self._digest: str | None = None
         self._hash = md5(usedforsecurity=False)
@@ -437,8 +439,10 @@ class _Sending(ABC, Generic[Result]):
         """Seconds to wait before another attempt, or None for no other attempt."""
         if self.attempts >= MAX_ATTEMPTS or isinstance(exc, QuestTimeout):
             return None
-        if self.stage is Stage.TOKEN and not isinstance(exc, QuestRefused):
-            return None  # the main link is gone: there is nothing to get a token from
+        if self.stage is Stage.TOKEN and isinstance(exc, ConnectionLost):
+            # Worth one more try: the driver waits where it is logging in again, else it fails now.
+            self._losses += 1
+            return 0.0 if self._losses == 1 else None
         what = retry(exc.code) if isinstance(exc, QuestRefused) else Retry.NEW_CONNECTION
         if what is Retry.NEW_CONNECTION:
             return 0.0 if self.attempts == 1 else pause

@@ -1,6 +1,6 @@
 """A user: logs in, again and again, sends files, reads events; over the real core.
 
-    live ─► log_in_again ─► DialMain ─► Desk, Connection, Link ─► Wire ─► Stream ─► the gate
+    live ─► Relogin ─► DialMain ─► Desk, Connection, Link ─► Wire ─► Stream ─► the gate
     send ─► Transfer     ─► Dial    ─► the same, for one file
     read ◄─ Inbox ◄────────────────────┘
 
@@ -9,7 +9,7 @@ What waits here is what waits in an adapter's client, in the same order.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 from ..address import WEBSOCKET_PATH, Address, FileRoute
 from ..connection import MAX_UNSENT, Connection
@@ -18,7 +18,7 @@ from ..errors import ConnectFailed, ConnectionLost, LoginFailed, RtmError, SendF
 from ..events import CloseKind, CloseReason, Lost
 from ..files import Source
 from ..flows.login import Login
-from ..flows.relogin import DialMain, FreshToken, ReloginFlow, ReloginPolicy, log_in_again
+from ..flows.relogin import DialMain, FreshToken, Relogin, ReloginFlow
 from ..flows.steps import (
     Ask,
     Begin,
@@ -117,21 +117,19 @@ class User:
             token = "stale"
         while not self.leaving:
             login = Login(PID, self.uid, token, timeout=chance.between(2.0, 20.0))
-            flow = log_in_again(login, ReloginPolicy(), random=chance.number)
+            relogin = Relogin(login, random=chance.number, timeout=login.timeout)
             try:
-                await self._drive(flow)
+                await self._drive(relogin.run())
             except LoginFailed as exc:
                 raise Violation(f"user {self.uid} cannot log in: {exc}") from exc
             token = self._token
             desk, wire, stream = self._desk, self._wire, self._stream
-            if desk is None or wire is None or stream is None:
-                raise Violation(f"user {self.uid} is logged in without a link")
+            assert desk is not None and wire is not None and stream is not None
             await self._logged_in(desk, stream)
             await wire.ended.wait()
             self._went_offline()
             reason = desk.connection.reason
-            if reason is None:
-                raise Violation(f"user {self.uid}: a connection has ended without a reason")
+            assert reason is not None
             if reason.kind is CloseKind.KICKOUT and not self.leaving:
                 await sleep_until(world.clock.now + chance.between(0.1, 3.0))
 
@@ -345,6 +343,8 @@ class User:
                             if sending is not None and not progress.sent:
                                 text = f"{sending.name}: attempt {progress.attempt}"
                                 world.trace.say(who, f"{text} {progress.stage.value}")
+                        case _:
+                            assert_never(step)
                 except (RtmError, OSError) as exc:
                     error = exc
         finally:
