@@ -24,6 +24,8 @@ from rtm_proto.errors import (
     RemoteFault,
     RtmError,
     SendFailed,
+    carry_outcome,
+    outcome_of,
     show_bytes,
 )
 from rtm_proto.events import CloseKind, CloseReason
@@ -118,12 +120,14 @@ def test_a_lost_quest_says_why_the_connection_ended() -> None:
 
 def test_a_failed_login_has_the_code_of_the_gate_if_it_gave_one() -> None:
     assert LoginFailed("wrong login token").code is None
-    assert LoginFailed("refused", 200027).code == 200027
+    error = LoginFailed("refused", 200027)
+    assert (str(error), error.code) == ("refused", 200027)
 
 
 def test_a_failed_download_has_the_http_status_if_one_came() -> None:
     assert DownloadFailed("no answer").status is None
-    assert DownloadFailed("not found", 404).status == 404
+    error = DownloadFailed("not found", 404)
+    assert (str(error), error.status) == ("not found", 404)
 
 
 @pytest.mark.parametrize(("text", "shown"), [("invalid sign", "invalid sign"), ("", "(no text)")])
@@ -151,3 +155,26 @@ def test_a_file_that_was_not_confirmed_still_has_its_mid(
 def test_an_unknown_outcome_says_that_sending_again_is_safe() -> None:
     error = OutcomeUnknown(mid=MID, stage="answer", cause=QuestTimeout("sendfile"))
     assert str(error).endswith(f"sending again with mid {MID} is safe")
+
+
+def test_the_outcome_of_a_send_is_found_in_what_came_of_it() -> None:
+    outcome = FileNotSent(mid=MID, stage="token", cause=KeyError())
+    cancelled = BaseException()
+    assert outcome_of(None) is None and outcome_of(cancelled) is None
+    assert outcome_of(outcome) is outcome
+    carry_outcome(cancelled, outcome)
+    assert outcome_of(cancelled) is outcome
+    late = TimeoutError()
+    late.__context__ = cancelled
+    assert outcome_of(late) is outcome
+    later = TimeoutError()
+    later.__cause__, later.__context__ = late, KeyError()
+    assert outcome_of(later) is outcome
+
+
+def test_errors_in_a_circle_have_no_outcome() -> None:
+    one, two = KeyError(), KeyError()
+    one.__context__, two.__context__ = two, one
+    assert outcome_of(one) is None
+    one.rtm_outcome = "no outcome"  # type: ignore[attr-defined]
+    assert outcome_of(two) is None

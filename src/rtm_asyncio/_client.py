@@ -14,7 +14,7 @@ from rtm_proto.address import FileRoute, parse_url
 from rtm_proto.desk import Inbox
 from rtm_proto.download import DOWNLOAD_TIMEOUT, MAX_DOWNLOAD, DownloadProgress
 from rtm_proto.errors import LocalProtocolError
-from rtm_proto.files import FileSource, Saved, Source
+from rtm_proto.files import FileSource, Saved
 from rtm_proto.flows.login import LOGIN_TIMEOUT, Login
 from rtm_proto.flows.relogin import RELOGIN, ReloginPolicy
 from rtm_proto.flows.steps import Progress
@@ -117,8 +117,8 @@ class Client:
         any JSON value for the receiver. *progress* is called at each stage and piece.
 
         Raises FileRefused, FileNotSent or OutcomeUnknown, each with the mid; FileNotSent also for
-        arguments and files that cannot be sent. Cancelled after the last byte was handed over,
-        the file may still arrive: send again with the same mid.
+        arguments and files that cannot be sent. A cancellation carries FileNotSent or, where the
+        file may still arrive, OutcomeUnknown: ask ``rtm_proto.outcome_of``.
         """
         return await self._send(
             Conversation.P2P, mtype, to, file, mid, timeout, name, custom, progress
@@ -180,7 +180,7 @@ class Client:
             name=name,
             custom=custom,
         )
-        return await self._links.drive(upload.run(), Source(file), progress)
+        return await self._links.send(upload, file, progress)
 
     async def file_token(
         self,
@@ -271,7 +271,7 @@ class Client:
             name=name,
             custom=custom,
         )
-        return await self._links.drive(transfer.run(), Source(file), progress)
+        return await self._links.send(transfer, file, progress)
 
 
 @asynccontextmanager

@@ -35,6 +35,7 @@ from .errors import (
     RtmError,
     SendFailed,
     StoreFault,
+    outcome_of,
 )
 from .events import (
     Answered,

@@ -184,6 +184,29 @@ class OutcomeUnknown(SendFailed):
         )
 
 
+def carry_outcome(exc: BaseException, outcome: SendFailed) -> None:
+    """Let *exc*, a cancellation perhaps, tell with what outcome it ended a send."""
+    exc.rtm_outcome = outcome  # type: ignore[attr-defined]
+
+
+def outcome_of(exc: BaseException | None) -> SendFailed | None:
+    """With what outcome *exc* ended a send; None if it ended none.
+
+    *exc*: a SendFailed itself, a cancellation that passed through a send, or the error of a timeout
+    that came of it (its cause or its context is searched).
+    """
+    seen: set[int] = set()
+    while exc is not None and id(exc) not in seen:
+        if isinstance(exc, SendFailed):
+            return exc
+        carried = getattr(exc, "rtm_outcome", None)
+        if isinstance(carried, SendFailed):
+            return carried
+        seen.add(id(exc))
+        exc = exc.__cause__ or exc.__context__
+    return None
+
+
 class DownloadFailed(RtmError):
     """A received file could not be fetched whole; ``status`` is the HTTP status where one came."""
 

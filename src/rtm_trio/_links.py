@@ -21,9 +21,11 @@ from rtm_proto.errors import (
     LoginFailed,
     QuestRefused,
     RtmError,
+    SendFailed,
+    carry_outcome,
 )
 from rtm_proto.events import CloseKind, CloseReason, Lost
-from rtm_proto.files import Source
+from rtm_proto.files import FileSource, Source
 from rtm_proto.flows.login import Login
 from rtm_proto.flows.relogin import (
     DialMain,
@@ -48,6 +50,7 @@ from rtm_proto.flows.steps import (
     Tell,
     check_timeout,
 )
+from rtm_proto.flows.transfer import Sending
 from rtm_proto.link import Buffer
 from rtm_proto.payload import Params
 from rtm_proto.received import Disconnected, Reconnected
@@ -187,6 +190,21 @@ class Links:
             self._drop(held)
             if source is not None:
                 source.close()
+
+    async def send(
+        self,
+        sending: Sending[Result],
+        file: FileSource,
+        progress: Callable[[Progress], object] | None,
+    ) -> Result:
+        """Send *file*. Whatever ends it early carries the true outcome (``outcome_of``)."""
+        try:
+            return await self.drive(sending.run(), Source(file), progress)
+        except BaseException as exc:
+            if not isinstance(exc, SendFailed):
+                cause = RtmError(f"ended by {type(exc).__name__}")
+                carry_outcome(exc, sending.given_up(cause))
+            raise
 
     # --- for open_links ---
 

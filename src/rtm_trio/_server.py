@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from rtm_proto import address
 from rtm_proto.address import FileRoute, parse_url
-from rtm_proto.files import FileSource, Source
+from rtm_proto.files import FileSource
 from rtm_proto.flows.login import LOGIN_TIMEOUT
 from rtm_proto.flows.relogin import RELOGIN, ReloginPolicy
 from rtm_proto.flows.server import get_token, kick_out
@@ -170,7 +170,7 @@ class Server:
             name=name,
             custom=custom,
         )
-        return await self._links.drive(upload.run(), Source(file), progress)
+        return await self._links.send(upload, file, progress)
 
     async def file_token(
         self,
@@ -241,7 +241,7 @@ class Server:
             name=name,
             custom=custom,
         )
-        return await self._links.drive(transfer.run(), Source(file), progress)
+        return await self._links.send(transfer, file, progress)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.lowlevel
 
-from rtm_proto.errors import OutcomeUnknown, QuestTimeout, SendFailed
+from rtm_proto.errors import FileNotSent, OutcomeUnknown, QuestTimeout, SendFailed, outcome_of
 from rtm_proto.flows.steps import Progress, Stage
 from rtm_proto.flows.transfer import PIECE
 from rtm_proto.received import FileType
@@ -143,19 +143,33 @@ async def cancel_at_every_step(
         world.client(ALICE, scheme) as alice,
         world.client(BOB) as bob,
     ):
+        kinds: list[type[object]] = []
         for step in range(1, 1000):
             mid = 1000 + step
 
-            def send(mid: int = mid) -> Awaitable[object]:
-                return alice.send_file(FileType.FILE, BOB, BODY, mid)
+            outcomes: list[SendFailed | None] = []
+
+            async def send(mid: int = mid, outcomes: list[Any] = outcomes) -> None:
+                try:
+                    await alice.send_file(FileType.FILE, BOB, BODY, mid)
+                except BaseException as exc:
+                    outcomes.append(outcome_of(exc))
+                    raise
 
             cancelled = await cancel_at(step, send)
+            await world.empty(visits=2)
+            for outcome in outcomes:
+                kinds.append(type(outcome))
+                assert outcome is not None and outcome.mid == mid and outcome.stage
+                arrived = mid in [message.mid for message in world.store.messages()]
+                assert isinstance(outcome, OutcomeUnknown) or not arrived
             await check_that_all_is_well(world, alice, bob, mid)
             if not cancelled:
                 break
         else:
             raise AssertionError("never came to its end")
         assert step > 10
+        assert set(kinds) == {FileNotSent, OutcomeUnknown}
 
 
 async def test_a_quest_can_be_cancelled(api: Api) -> None:
@@ -357,3 +371,36 @@ async def test_a_timeout_of_the_call_is_an_outcome(api: Api) -> None:
                 await client.send_file(FileType.FILE, BOB, b"data", timeout=3)
             assert isinstance(caught.value.cause, QuestTimeout)
         tasks.cancel_scope.cancel()
+
+
+@ON_TRIO
+async def test_the_error_of_a_timeout_tells_the_outcome_on_trio(api: Api) -> None:
+    async with anyio.create_task_group() as tasks, Scripts(api, tasks, silent).client() as client:
+        with pytest.raises(trio.TooSlowError) as late:
+            with trio.fail_after(1):
+                await client.send_file(FileType.FILE, BOB, BODY, 7)
+        outcome = outcome_of(late.value)
+        assert isinstance(outcome, FileNotSent) and (outcome.mid, outcome.stage) == (7, "token")
+        assert "Cancelled" in str(outcome)
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@pytest.mark.parametrize("way", ["timeout", "wait_for"])
+async def test_the_error_of_a_timeout_tells_the_outcome_on_asyncio(api: Api, way: str) -> None:
+    async with anyio.create_task_group() as tasks, Scripts(api, tasks, silent).client() as client:
+        with pytest.raises(TimeoutError) as late:
+            if way == "timeout":
+                async with asyncio.timeout(1):
+                    await client.send_file(FileType.FILE, BOB, BODY, 7)
+            else:
+                await asyncio.wait_for(client.send_file(FileType.FILE, BOB, BODY, 7), 1)
+        outcome = outcome_of(late.value)
+        assert isinstance(outcome, FileNotSent) and (outcome.mid, outcome.stage) == (7, "token")
+        tasks.cancel_scope.cancel()
+
+
+async def silent(peer: Peer) -> None:
+    """Let the client in, and never answer."""
+    await peer.log_in()
+    await peer.read_on()

@@ -228,7 +228,7 @@ def _is_file_mtype(mtype: object) -> bool:
     return isinstance(mtype, int) and type(mtype) is not bool and mtype in FILE_MTYPES
 
 
-class _Sending(ABC, Generic[Result]):
+class Sending(ABC, Generic[Result]):
     """What Transfer and Upload have in common: a token, a link, a file, an answer, and again."""
 
     def __init__(
@@ -454,7 +454,7 @@ class _Sending(ABC, Generic[Result]):
         return None
 
 
-class Transfer(_Sending[FileSent]):
+class Transfer(Sending[FileSent]):
     """The sending of one file. ``run`` is the flow; the fields say where it stands.
 
     ``mid`` is fixed from the start, ``stage`` is where it stands. When the flow is ended early,
@@ -524,7 +524,7 @@ class Transfer(_Sending[FileSent]):
         return FileSent(self.mid, None, self.attempts, duplicate=True)
 
 
-class Upload(_Sending[FileUploaded]):
+class Upload(Sending[FileUploaded]):
     """The storing of one file, of which nobody is told; like Transfer, and with its outcomes.
 
     The mid is on the wire as in every file quest, but nothing is delivered with it and no gate has
