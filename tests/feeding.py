@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from hypothesis import strategies as st
+from rtm_proto.testing.strategies import cuts as cut_up
+
+__all__ = ["check_feeding", "cut_up", "ways"]
 
 
 def ways(data: bytes) -> Iterator[list[bytes]]:
@@ -29,10 +31,3 @@ def check_feeding(
     for pieces in [*ways(data), *ways(data + tail), [data, tail], [data[:-1], data[-1:] + tail]]:
         receive = reader()
         assert [item for piece in pieces for item in receive(piece)] == [*expected]
-
-
-@st.composite
-def cut_up(draw: st.DrawFn, data: bytes) -> list[bytes]:
-    """*data* in arbitrary pieces, empty ones too."""
-    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=12)))
-    return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]

@@ -2,10 +2,10 @@
 
     handshake, login ─ token ─ handshake, upload, answer ─ push, its answer
 
-The gate takes the file's quest whole, or in pieces. Three links carry it: the receiver's, the sender's, and the one to the file gate. A cut is told to
-both ends, or to neither. The ledger of the simulation checks everything: the outcome is true at
-once and later, the mid is stored once and seen once, sending again settles what was unknown, both
-users come back, and nothing is left.
+Three links carry it: the receiver's, the sender's, and the one to the file gate, which takes the
+file whole or in pieces. A cut is told to both ends, or to neither. The ledger of the simulation
+checks everything: the outcome is true at once and later, the mid is stored once and seen once,
+sending again settles what was unknown, both users come back, and nothing is left.
 """
 
 from __future__ import annotations

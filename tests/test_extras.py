@@ -17,6 +17,8 @@ import pytest
         ("rtm_proto.download", "h11", "websocket"),
         ("rtm_proto.gate.gate", "wsproto", "websocket"),
         ("rtm_proto.encryption", "cryptography", "encryption"),
+        ("rtm_proto.testing.strategies", "hypothesis", "testing"),
+        ("rtm_proto.testing.streams", "anyio", "testing"),
         ("rtm_trio", "trio", "trio"),
         ("rtm_trio", "wsproto", "trio"),
         ("rtm_trio", "h11", "trio"),

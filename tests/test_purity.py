@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "src" / "rtm_proto"
 EDGES = ("files", "command")  # the rooms that may touch a disk or a terminal
+WAITING = ("testing.background", "testing.runtimes", "testing.streams")  # they test what waits
 
 IMPURE = {  # I/O, clocks, randomness, environment, logs, tasks
     *("_socket", "aifc", "asyncio", "builtins", "concurrent", "ctypes", "fcntl", "ftplib", "glob"),
@@ -44,7 +45,11 @@ def modules() -> Iterator[tuple[str, Path]]:
         yield ".".join(part for part in parts if part != "__init__"), path
 
 
-PURE = [(name, path) for name, path in modules() if name.partition(".")[0] not in EDGES]
+PURE = [
+    (name, path)
+    for name, path in modules()
+    if name.partition(".")[0] not in EDGES and name not in WAITING
+]
 
 
 def imports(name: str, path: Path) -> Iterator[str]:
@@ -108,6 +113,10 @@ def installed(names: set[str]) -> set[str]:
         ("rtm_proto.inspection", {"msgpack"}),
         ("rtm_proto.download", {"msgpack", "h11"}),
         ("rtm_proto.websocket", {"msgpack", "h11", "wsproto"}),
+        ("rtm_proto.testing.links", {"msgpack"}),
+        ("rtm_proto.testing.pair", {"msgpack"}),
+        ("rtm_proto.testing.runtimes", {"msgpack"}),
+        ("rtm_proto.testing.scripted", {"msgpack", "h11", "wsproto"}),
     ],
 )
 def test_importing_a_room_loads_only_what_it_needs(module: str, needs: set[str]) -> None:
@@ -117,7 +126,7 @@ def test_importing_a_room_loads_only_what_it_needs(module: str, needs: set[str])
     if module == "rtm_proto":
         assert not names & LOADED_BY_NOTHING
         assert not {name for name in names if name.startswith(("rtm_trio", "rtm_asyncio"))}
-        for edge in (*EDGES, "websocket", "download", "gate"):
+        for edge in (*EDGES, "websocket", "download", "gate", "testing"):
             assert f"rtm_proto.{edge}" not in names
 
 

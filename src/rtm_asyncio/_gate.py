@@ -19,8 +19,9 @@ from anyio.streams.tls import TLSStream
 from rtm_proto.address import Address
 from rtm_proto.errors import StoreFault
 from rtm_proto.gate.decisions import Limits
-from rtm_proto.gate.gate import HANDSHAKE_TIMEOUT, Gate, GateSettings
+from rtm_proto.gate.gate import HANDSHAKE_TIMEOUT, Gate, GateSettings, RawLink
 from rtm_proto.gate.store import Effect, MemoryStore, Store, StoredFile
+from rtm_proto.link import StreamLink
 
 from ._dial import plainly
 from ._wire import Wire, wall_ms
@@ -121,6 +122,7 @@ async def serve_gate(
     store: Store | None = None,
     limits: Limits | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    raw_link: RawLink = StreamLink,
     make_gate: Callable[..., Gate] = Gate,
 ) -> AsyncGenerator[GateServer, None]:
     """Run a gate of one's own; leaving the block ends it.
@@ -131,8 +133,10 @@ async def serve_gate(
     FPNN and WebSocket (and GET of the stored files). *endpoint*: how clients reach the file
     port, where that is not *host* and *file_port*. *store*: where things are kept (default: in
     memory).
-    *ssl_context*: speak TLS on both ports, with this certificate. *make_gate*: called as ``Gate``
-    is, for a gate of another kind (``rtm_proto.testing.scripted``).
+    *ssl_context*: speak TLS on both ports, with this certificate. *raw_link*: makes the link of a
+    visitor that speaks no HTTP; ``partial(EncryptedLink.server, key, required=False)`` lets it use
+    FPNN's encryption. *make_gate*: called as ``Gate`` is, for a gate of another kind
+    (``rtm_proto.testing.scripted``).
 
     Raises OSError when a port cannot be bound.
     """
@@ -152,6 +156,7 @@ async def serve_gate(
             tls=ssl_context is not None,
             limits=limits or Limits(),
             secret=secret,
+            raw_link=raw_link,
         )
         gate = make_gate(settings, wall_ms=wall_ms, make_token=_make_token, store=kept)
         left_with: BaseException | None = None

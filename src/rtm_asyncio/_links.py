@@ -59,7 +59,7 @@ from rtm_proto.payload import Params
 from rtm_proto.received import Disconnected, Reconnected
 from rtm_proto.signs import Signer
 
-from ._dial import Connect, dial, make_link, plainly
+from ._dial import Connect, MakeLink, dial, plainly
 from ._wire import Wire, desk_wire
 
 Result = TypeVar("Result")
@@ -100,6 +100,7 @@ class Links:
         patient: bool,
         ssl_context: ssl.SSLContext | None,
         connect: Connect | None,
+        link: MakeLink,
     ) -> None:
         self.main = main
         self.ssl_context = ssl_context
@@ -113,6 +114,7 @@ class Links:
         self._fresh_token = fresh_token
         self._patient = patient
         self._connect = connect
+        self._make_link = link
         self._uploads = anyio.CapacityLimiter(MAX_UPLOADS)
         self._desk: Desk
         self._wire: Wire
@@ -322,7 +324,7 @@ class Links:
         stream = await dial(
             place, deadline=deadline, ssl_context=self.ssl_context, connect=self._connect
         )
-        desk = Desk(Connection(make_link(place)), inbox, relogin=relogin)
+        desk = Desk(Connection(self._make_link(place)), inbox, relogin=relogin)
         wire = desk_wire(stream, desk)
         self._tasks.start_soon(wire.run)
         try:
@@ -377,12 +379,13 @@ async def open_links(
     patient: bool,
     ssl_context: ssl.SSLContext | None,
     connect: Connect | None,
+    link: MakeLink,
 ) -> AsyncGenerator[Links, None]:
     """Connect to the gate at *main*, and log in as *who*: both within *timeout* seconds.
 
     *inbox*: for what the gate pushes. *relogin*: when to log in again, or None for never.
-    *patient*: whether calls wait for that. Raises ConnectFailed, LoginFailed. Leaving the block by an
-    exception or a cancellation leaves nothing running.
+    *patient*: whether calls wait for that. Raises ConnectFailed, LoginFailed. Leaving the block by
+    an exception or a cancellation leaves nothing running.
     """
     left_with: BaseException | None = None
     async with anyio.create_task_group() as tasks:
@@ -397,6 +400,7 @@ async def open_links(
             patient=patient,
             ssl_context=ssl_context,
             connect=connect,
+            link=link,
         )
         try:
             await links.open()

@@ -140,5 +140,6 @@ __all__ = [
     "UnknownPush",
     "Upload",
     "describe",
+    "outcome_of",
     "parse_url",
 ]

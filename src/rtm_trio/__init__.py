@@ -12,6 +12,7 @@ except ImportError as exc:
     ) from exc
 
 from ._client import Client, EventStream, open_client
+from ._dial import make_link
 from ._download import download
 from ._gate import GateServer, serve_gate
 from ._server import Server, open_server
@@ -22,6 +23,7 @@ __all__ = [
     "GateServer",
     "Server",
     "download",
+    "make_link",
     "open_client",
     "open_server",
     "serve_gate",

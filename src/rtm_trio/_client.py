@@ -34,7 +34,7 @@ from rtm_proto.mids import MidGenerator
 from rtm_proto.payload import Params
 from rtm_proto.received import ClientEvent, Conversation, FileReceived
 
-from ._dial import Connect
+from ._dial import Connect, MakeLink, make_link
 from ._download import download
 from ._links import Links, TokenSource, open_links
 from ._wire import wall_ms
@@ -290,6 +290,7 @@ async def open_client(
     wait_for_link: bool = True,
     ssl_context: ssl.SSLContext | None = None,
     connect: Connect | None = None,
+    link: MakeLink = make_link,
 ) -> AsyncGenerator[Client, None]:
     """Connect to the gate at *url* and log in; leaving the block logs out.
 
@@ -304,7 +305,7 @@ async def open_client(
     timeouts; else they fail at once.
 
     *ssl_context* replaces the checks of the system. *connect* gives a stream of one's own for an
-    Address, for the main link and the file links.
+    Address, for the main link and the file links; *link* makes the Link over it.
 
     Raises ConnectFailed, LoginFailed (a wrong token, or the gate's code), LocalProtocolError for
     bad arguments. Leaving the block by an exception or a cancellation leaves nothing running.
@@ -323,5 +324,6 @@ async def open_client(
         patient=wait_for_link,
         ssl_context=ssl_context,
         connect=connect,
+        link=link,
     ) as links:
         yield Client(links, login, route, inbox, max_file=max_file)

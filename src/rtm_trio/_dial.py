@@ -17,6 +17,9 @@ from rtm_proto.websocket import WebSocketLink
 Connect = Callable[[Address], Awaitable[trio.abc.Stream]]
 """How to get a stream to an address, TLS included; raises OSError."""
 
+MakeLink = Callable[[Address], Link]
+"""Makes the link for a connection to an address."""
+
 CONNECT_TIMEOUT = 10.0  # seconds, where no earlier deadline stands
 
 

@@ -31,7 +31,7 @@ from rtm_proto.payload import Params
 from rtm_proto.received import Conversation
 from rtm_proto.signs import Signer
 
-from ._dial import Connect
+from ._dial import Connect, MakeLink, make_link
 from ._links import Links, open_links
 from ._wire import wall_ms
 
@@ -257,6 +257,7 @@ async def open_server(
     wait_for_link: bool = True,
     ssl_context: ssl.SSLContext | None = None,
     connect: Connect | None = None,
+    link: MakeLink = make_link,
 ) -> AsyncGenerator[Server, None]:
     """Connect to the gate at *url* as a server of the project *pid*; leaving the block disconnects.
 
@@ -281,6 +282,7 @@ async def open_server(
         patient=wait_for_link,
         ssl_context=ssl_context,
         connect=connect,
+        link=link,
     ) as links:
         yield Server(links, signer, route, max_file=max_file)
 

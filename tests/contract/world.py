@@ -18,6 +18,7 @@ import rtm_trio
 from rtm_proto.address import Address
 from rtm_proto.files import Saved
 from rtm_proto.gate.store import MemoryStore
+from rtm_proto.link import Link
 from rtm_proto.received import ClientEvent, FileReceived
 from tests.contract.streams import End, anyio_pair, trio_pair
 
@@ -43,6 +44,7 @@ class Api:
     open_server: Callable[..., AbstractAsyncContextManager[Server]]
     serve_gate: Callable[..., AbstractAsyncContextManager[GateServer]]
     download: Callable[..., Awaitable[Saved]]
+    make_link: Callable[[Address], Link]
     stream_pair: Callable[..., tuple[Any, Any]]
 
 
@@ -52,6 +54,7 @@ TRIO = Api(
     rtm_trio.open_server,
     rtm_trio.serve_gate,
     rtm_trio.download,
+    rtm_trio.make_link,
     trio_pair,
 )
 ASYNCIO = Api(
@@ -60,6 +63,7 @@ ASYNCIO = Api(
     rtm_asyncio.open_server,
     rtm_asyncio.serve_gate,
     rtm_asyncio.download,
+    rtm_asyncio.make_link,
     anyio_pair,
 )
 
