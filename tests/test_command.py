@@ -407,21 +407,29 @@ def test_a_listener_that_is_stopped_ends_quietly(
 
 
 @posix_only
-def test_ctrl_c_ends_a_gate_with_130_and_its_listener_with_3(runtime: str) -> None:
+def test_ctrl_c_ends_a_gate_and_its_listener_waits_for_another(runtime: str) -> None:
     users = [f"--user={uid}:{token}" for uid, token in TOKENS.items()]
     command = ["gate", "--pid", PID, *users, "--port", "0", "--file-port", "0", "--json"]
     with ending(start(*command, module=f"rtm_{runtime}")) as process:
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
         assert set(told) == {"url", "tcp_url", "file_endpoint"}
+        port = told["tcp_url"].rpartition(":")[2]
         with listener(told["tcp_url"], runtime, "--json") as other:
             process.send_signal(signal.SIGINT)
-            out, err = other.communicate(timeout=TIME_LIMIT)
-        process.communicate(timeout=TIME_LIMIT)
-    assert process.returncode == 130
-    assert other.returncode == 3
-    assert json.loads(out)["event"] == "disconnected"
-    assert "start again to go on listening" in err
+            process.communicate(timeout=TIME_LIMIT)
+            assert process.returncode == 130
+            assert other.stdout is not None
+            told = json.loads(other.stdout.readline())
+            assert (told["event"], told["again"]) == ("disconnected", True)
+            command[command.index("--port") + 1] = port
+            with ending(start(*command, module=f"rtm_{runtime}")) as second:
+                assert json.loads(other.stdout.readline()) == {"event": "reconnected"}
+                other.send_signal(signal.SIGINT)
+                other.communicate(timeout=TIME_LIMIT)
+                second.send_signal(signal.SIGINT)
+                second.communicate(timeout=TIME_LIMIT)
+    assert (other.returncode, second.returncode) == (130, 130)
 
 
 @posix_only

@@ -77,6 +77,12 @@ def test_a_gate_has_groups() -> None:
         assert "expected GID:UID,UID" in fault(*gate, "--group", bad)
 
 
+def test_a_gate_says_where_its_files_go() -> None:
+    request = read("gate", "--pid", "1", "--user", "1:a", "--endpoint", "files.example:13325")
+    assert isinstance(request.options, GateOptions)
+    assert request.options.endpoint == "files.example:13325"
+
+
 def test_a_send_has_one_target() -> None:
     account = Account(URL, 11000001, 1001, "t")
     for option, kind in (

@@ -40,6 +40,7 @@ from rtm_proto.received import (
     KickedOut,
     KickedOutOfRoom,
     MessageReceived,
+    Reconnected,
     UnknownPush,
     parse_push,
 )
@@ -408,6 +409,12 @@ EVENTS: list[tuple[ClientEvent, str, str]] = [
     (UnknownPush("pushx", {}), "unknown_push", "unknown push pushx"),
     (EventsLost(3), "events_lost", "3 events lost"),
     (Disconnected(LOST), "disconnected", "disconnected: reset by the peer"),
+    (
+        Disconnected(LOST, again=True),
+        "disconnected",
+        "disconnected: reset by the peer; logging in again",
+    ),
+    (Reconnected(), "reconnected", "logged in again"),
 ]
 
 

@@ -30,6 +30,8 @@ from rtm_proto.events import (
     Lost,
     OnewayReceived,
     Opened,
+    QuestBegun,
+    QuestPiece,
     QuestReceived,
     Refused,
     TimedOut,
@@ -597,6 +599,92 @@ def test_a_refusal_in_the_middle_of_a_body_is_heard(websocket: bool) -> None:
     assert pair.client.take() == [Closed(BYE)]
     assert client.abrupt  # nothing can be said in the middle of a body
     assert written(client) == b""
+
+
+# --- large quests of the peer ----------------------------------------------------------------
+
+FILE_QUEST = encode({"token": "t", "file": bytes(range(200))})
+
+
+def large_quest(events: list[Event]) -> tuple[list[Event], bytes]:
+    """The events without the pieces of the quest, and these put together."""
+    pieces = [event for event in events if isinstance(event, QuestPiece)]
+    size = len(FILE_QUEST)
+    for piece in pieces:
+        size -= len(piece.data)
+        assert piece.left == size
+    others: list[Event] = [event for event in events if not isinstance(event, QuestPiece)]
+    return others, b"".join(piece.data for piece in pieces)
+
+
+@given(st.data())
+def test_a_large_quest_comes_in_pieces_however_it_is_cut(choices: st.DataObject) -> None:
+    connection = served(max_whole=100)
+    ping = encode_quest(b"hello", EMPTY, 1)
+    stream = ping + encode_quest(b"sendfile", FILE_QUEST, 2) + ping
+    events: list[Event] = []
+    for data in choices.draw(cut_up(stream)):
+        connection.receive_data(data, now=1)
+        events += connection.events()
+    others, data = large_quest(events)
+    assert data == FILE_QUEST
+    assert others == [
+        QuestReceived(1, "hello", {}),
+        QuestBegun(2, "sendfile", len(FILE_QUEST)),
+        QuestReceived(3, "hello", {}),
+    ]
+
+
+@pytest.mark.parametrize("make", [Pair, lambda: Pair(*websocket_connections())])
+def test_without_a_limit_a_large_quest_comes_whole(make: Callable[[], Pair]) -> None:
+    pair = make()
+    pair.open()
+    pair.client.connection.send_quest("sendfile", decode(FILE_QUEST), deadline=None)
+    pair.pump()
+    assert pair.server.take() == [QuestReceived(1, "sendfile", decode(FILE_QUEST))]
+
+
+def test_what_arrives_is_always_taken() -> None:
+    assert not served(max_whole=100).full
+
+
+def test_a_large_quest_that_is_refused_early_leaves_the_connection_usable() -> None:
+    connection = served(max_whole=100)
+    quest = encode_quest(b"sendfile", FILE_QUEST, 2)
+    assert receive(connection, quest[:30])[0] == QuestBegun(1, "sendfile", len(FILE_QUEST))
+    connection.refuse(1, 200003, "no")
+    [refusal] = packages_in(written(connection))
+    assert (refusal.seq, refusal.status) == (2, 1)
+    assert receive(connection, quest[30:100], quest[100:]) == []
+    assert receive(connection, encode_quest(b"next", EMPTY, 3)) == [QuestReceived(2, "next", {})]
+
+
+def test_an_end_inside_a_large_quest_is_told_behind_its_pieces() -> None:
+    connection = served(max_whole=100)
+    quest = encode_quest(b"sendfile", FILE_QUEST, 2)
+    connection.receive_data(quest[:100], now=1)
+    connection.receive_eof(now=1)
+    *_, piece, closed = connection.events()
+    assert piece == QuestPiece(1, FILE_QUEST[:76], len(FILE_QUEST) - 76)
+    text = "inside a package, after 100 bytes of it"
+    assert closed == Closed(CloseReason(CloseKind.PEER_CLOSED, text))
+    connection.refuse(1, 1, "too late")
+
+
+def test_who_closes_inside_a_large_quest_waits_for_it_and_no_longer_than_for_others() -> None:
+    connection = served(max_whole=100)
+    quest = encode_quest(b"sendfile", FILE_QUEST, 2)
+    receive(connection, quest[:100])
+    connection.close(now=1)
+    [rest] = receive(connection, quest[100:])
+    assert isinstance(rest, QuestPiece) and rest.left == 0
+    connection.answer(1, {})
+    assert connection.state is State.CLOSED
+    other = served(max_whole=100)
+    receive(other, quest[:100])
+    other.close(now=1)
+    other.handle_timeout(now=1 + CLOSE_TIMEOUT)
+    assert other.events() == [Closed(LOCAL)]
 
 
 # --- the peer's faults -----------------------------------------------------------------------

@@ -62,7 +62,8 @@ from rtm_proto.package import (
 )
 from rtm_proto.payload import decode, encode
 from tests import vectors
-from tests.feeding import check_feeding, cut_up
+from tests.feeding import check_feeding, cut_up, ways
+from tests.parts import put_together
 
 K1, R1 = Curve.SECP256K1, Curve.SECP256R1
 SERVER = {curve: PrivateKey(0xC0FFEE, curve) for curve in Curve}
@@ -1083,6 +1084,75 @@ def test_a_length_must_be_that_of_one_package(name: str, role: Callable[[], Encr
         assert link.ended == CloseReason(CloseKind.PROTOCOL_ERROR, text)
         assert link.fault is not None
         assert link.fault.code == Code.INVALID_PACKAGE
+
+
+LARGE = encode_quest(b"sendfile", bytes(range(200)), 7)
+
+
+@BOTH
+@pytest.mark.parametrize("role", [open_client, open_server])
+def test_a_large_package_comes_in_parts(
+    stream: bool, role: Callable[[bool], EncryptedLink]
+) -> None:
+    packages = [KEY_ANSWER, QUEST, LARGE, ANSWER, LARGE, TINY]
+    begun = len(sealed(KEY_ANSWER, stream=stream))
+    data = sealed(*packages, stream=stream)[begun:]
+    if role is open_server:
+        data = sealed(*packages[1:], stream=stream)
+    for pieces in [*ways(data), [data[:90], data[90:]]]:
+        link = role(stream)
+        link.set_max_whole(50)
+        got = [each for piece in pieces for each in hear(link, piece)]
+        assert put_together(got) == packages_in(b"".join(packages[1:]))
+        assert link.ended is None
+        link.receive_eof()
+        assert link.ended == CloseReason(CloseKind.PEER_CLOSED)
+
+
+@pytest.mark.parametrize("cut", [1, 4, 5, 20, 27, 28, 29, 100, 227])
+def test_an_end_inside_a_package_in_parts_says_how_much_of_it_came(cut: int) -> None:
+    for step in (cut, 1):
+        link = open_server()
+        link.set_max_whole(50)
+        data = sealed(LARGE)[:cut]
+        for at in range(0, cut, step):
+            hear(link, data[at : at + step])
+        link.receive_eof()
+        text = f"inside a package, after {cut} bytes of it"
+        assert link.ended == CloseReason(CloseKind.PEER_CLOSED, text)
+
+
+LARGE_MISFITS = {
+    "a package and a byte": (sized(len(LARGE) + 1, LARGE + b"F"), len(LARGE) + 1),
+    "a package and garbage": (sized(len(LARGE) + 90, LARGE + bytes(90)), len(LARGE) + 90),
+    "two packages": (sized(2 * len(LARGE), LARGE + LARGE), 2 * len(LARGE)),
+    "a package that lacks a byte": (sized(len(LARGE) - 1, LARGE[:-1]), len(LARGE) - 1),
+    "a head": (sized(24, LARGE[:24]), 24),
+    "less than a head": (sized(23, LARGE[:23]), 23),
+    "small, a large one behind it": (
+        sized(len(QUEST + LARGE), QUEST + LARGE),
+        len(QUEST + LARGE),
+    ),
+    "over the limit, a large package": (sized(1001, LARGE + bytes(800)), 1001),
+    "over the limit, a small head": (sized(1001, encode_oneway(b"a", bytes(100)) * 9), 1001),
+}
+
+
+@pytest.mark.parametrize("name", LARGE_MISFITS)
+def test_a_length_must_be_that_of_one_large_package(name: str) -> None:
+    """It is seen with the head at the latest: no part of such a package comes."""
+    data, size = LARGE_MISFITS[name]
+    text = f"a length of {size} is not that of the package behind it"
+    good = sealed(ANSWER)
+    for pieces in ways(good + data + good):
+        link = open_server()
+        link.set_max_whole(50)
+        assert [each for piece in pieces for each in hear(link, piece)] == packages_in(ANSWER)
+        assert link.ended is not None
+        if name == "over the limit, a large package":
+            assert link.ended.kind is CloseKind.LIMIT
+        else:
+            assert link.ended == CloseReason(CloseKind.PROTOCOL_ERROR, text)
 
 
 @BOTH

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+from collections.abc import Iterable, Sequence
 from hashlib import md5
+from itertools import permutations
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +14,7 @@ from hypothesis import strategies as st
 
 from rtm_proto.address import Address
 from rtm_proto.attrs import file_sign, write_attrs
+from rtm_proto.codes import Code
 from rtm_proto.errors import (
     FileNotSent,
     FileRefused,
@@ -37,7 +42,16 @@ from rtm_proto.gate.gate import (
     Held,
     Visit,
 )
-from rtm_proto.gate.store import FindFile, MemoryStore, ReadFile, SaveFile, StoredFile
+from rtm_proto.gate.store import (
+    FindFile,
+    MemoryStore,
+    ReadFile,
+    SaveFile,
+    StoredFile,
+    StoredMessage,
+    WriteBody,
+)
+from rtm_proto.gate.uploads import BODY_TIMEOUT
 from rtm_proto.package import MAX_PACKAGE, Kind, Package, Splitter, encode_oneway, encode_quest
 from rtm_proto.payload import decode, encode
 from rtm_proto.received import (
@@ -46,6 +60,8 @@ from rtm_proto.received import (
     FileReceived,
     KickedOut,
 )
+from tests.feeding import cut_up
+from tests.fuzz.footprint import footprint
 from tests.world import FILE_PORT, HOST, MAIN_PORT, PID, USERS, WALL, Client, Pipe, World
 
 P2P, GROUP, ROOM = Conversation.P2P, Conversation.GROUP, Conversation.ROOM
@@ -498,6 +514,373 @@ def test_a_receiver_that_does_not_read_is_cut_off_and_nobody_else_suffers() -> N
     assert guest.reason().kind is CloseKind.LIMIT
     assert len(bob.received()) > 1000
     assert alice.quest("ping", {}) == {}
+
+
+# --- large files ---
+
+
+class Far(MemoryStore):
+    """A store that writes elsewhere: it keeps no body, only how much of each came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drafts: dict[str, int] = {}
+        self.files: list[StoredFile] = []
+
+    def write_body(self, key: str, data: bytes) -> None:
+        self.drafts[key] = self.drafts.get(key, 0) + len(data)
+
+    def drop_body(self, key: str) -> None:
+        self.drafts.pop(key, None)
+
+    def save_file(self, file: StoredFile, messages: Sequence[StoredMessage], rest: bytes) -> None:
+        assert self.drafts.pop(file.key, 0) + len(rest) == file.size
+        self.files.append(file)
+
+
+def file_quest(world: World, file: bytes, order: Iterable[str] = (), *, seq: int = 9) -> bytes:
+    """A ``sendfile`` of alice's with the keys in this order, others behind; its token is good."""
+    alice = world.log_in(1001)
+    token = str(alice.quest("filetoken", {"cmd": "sendfile", "to": 1002})["token"])
+    params: dict[str, object] = {
+        "token": token,
+        "pid": PID,
+        "from": 1001,
+        "to": 1002,
+        "mtype": 50,
+        "mid": seq,
+        "file": file,
+        "attrs": write_attrs("a.bin", file_sign(md5(file).hexdigest(), token)),
+    }
+    keys = dict.fromkeys([*order, *params])
+    return encode_quest(b"sendfile", encode({key: params[key] for key in keys}), seq)
+
+
+def framed(package: bytes) -> bytes:
+    """As a client's message; its mask changes nothing."""
+    size = len(package)
+    return (
+        b"\x82"
+        + (bytes([0x80 | size]) if size < 126 else b"\xff" + size.to_bytes(8, "big"))
+        + bytes(4)
+        + package
+    )
+
+
+def file_guest(world: World, scheme: str) -> Guest:
+    guest = Guest(world, on_file_port=True)
+    if scheme == "ws":
+        guest.say(UPGRADE)
+    guest.said = b""
+    return guest
+
+
+def told(guest: Guest, scheme: str) -> list[Package]:
+    """The packages that a guest was sent."""
+    if scheme == "tcp":
+        return guest.packages()
+    said, guest.said = guest.said, b""
+    packages: list[Package] = []
+    while said[:1] == b"\x82":
+        size, at = said[1], 2
+        if size == 126:
+            size, at = int.from_bytes(said[2:4], "big"), 4
+        packages += Splitter().feed(said[at : at + size])
+        said = said[at + size :]
+    return packages
+
+
+def as_wire(package: bytes, scheme: str) -> bytes:
+    return framed(package) if scheme == "ws" else package
+
+
+def codes(packages: list[Package]) -> list[tuple[int, object]]:
+    """The seq of each answer, and the code where it is a refusal."""
+    return [(each.seq, decode(each.payload).get("code")) for each in packages]
+
+
+def full(guest: Guest) -> bool:
+    """Whether nothing is read from a guest now."""
+    return guest.visit.full
+
+
+KEYS = ("token", "file", "attrs", "to")
+
+
+@SCHEMES
+@pytest.mark.parametrize("order", [*permutations(KEYS)])
+@pytest.mark.parametrize("as_text", [False, True], ids=["bin", "str"])
+def test_a_large_file_is_kept_in_whatever_order_its_quest_is_written(
+    scheme: str, order: tuple[str, ...], as_text: bool
+) -> None:
+    body = bytes(range(256)) * 3
+    world = World(piece=100)
+    bob = world.log_in(1002)
+    quest = file_quest(world, body, order)
+    if as_text:
+        payload = decode(quest[24:])
+        quest = encode_quest(
+            b"sendfile", encode({**payload, "file": body.decode("utf-8", "surrogateescape")}), 9
+        )
+    wire = as_wire(quest, scheme)
+    guest = file_guest(world, scheme)
+    guest.say(*(wire[at : at + 64] for at in range(0, len(wire), 64)))
+    assert codes(told(guest, scheme)) == [(9, None)]
+    [received] = bob.received()
+    assert isinstance(received, FileReceived) and received.url is not None
+    assert fetch(world, received.url)[1] == body
+    assert world.gate.held().unproven == world.gate.held().uploads == 0
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(0, 600),
+    st.permutations(KEYS),
+    st.sampled_from(["ws", "tcp"]),
+    st.sampled_from([80, 100, 128, 300]),
+    st.data(),
+)
+def test_however_a_large_file_comes_it_is_the_same(
+    size: int, order: list[str], scheme: str, piece: int, choices: st.DataObject
+) -> None:
+    said: list[object] = []
+    spoil = choices.draw(st.integers(0, 3))
+    for in_pieces in (True, False):
+        world = World(piece=piece if in_pieces else 65_536)
+        body = bytes(number % 251 for number in range(size))
+        quest = file_quest(world, body, order)
+        if spoil == 1:
+            quest = quest.replace(b"\xa3pid\xce", b"\xa3pid\xcd")
+        elif spoil == 2:
+            quest = quest.replace(b"sign", b"nign")
+        wire = as_wire(quest, scheme)
+        guest = file_guest(world, scheme)
+        guest.say(*(choices.draw(cut_up(wire)) if in_pieces else [wire]))
+        answers = [(each.seq, each.status) for each in told(guest, scheme)]
+        store = world.store
+        assert isinstance(store, MemoryStore)
+        kept = [(each.mid, json.loads(each.msg)["size"]) for each in store.messages()]
+        said.append((answers, kept, guest.over()))
+    assert said[0] == said[1]
+
+
+@SCHEMES
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        ("method", 20004),
+        ("no file", 10003),
+        ("token", 200003),
+        ("receiver", 200003),
+        ("size", 200031),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_body_and_the_next_quest_is_heard(
+    scheme: str, spoil: str, code: int
+) -> None:
+    world = World()
+    quest = file_quest(world, bytes(6_000_000 if spoil == "size" else 200_000), KEYS)
+    if spoil == "method":
+        quest = quest[:16] + b"lendfile" + quest[24:]
+    elif spoil == "no file":
+        quest = encode_quest(b"enterroom", quest[24:], 9)
+    elif spoil == "token":
+        at = quest.index(b"\xa5token") + 8
+        quest = quest[:at] + bytes([quest[at] ^ 1]) + quest[at + 1 :]
+    elif spoil == "receiver":
+        params = decode(quest[24:])
+        quest = encode_quest(
+            b"sendfile", encode({"to": 1003, **{k: v for k, v in params.items() if k != "to"}}), 9
+        )
+    good = file_quest(world, b"small", seq=8)
+    wire = as_wire(quest, scheme)
+    guest = file_guest(world, scheme)
+    guest.say(wire[:2000])
+    assert codes(told(guest, scheme)) == [(9, code)]
+    assert world.gate.held().uploads == 0
+    before = footprint(guest.visit)
+    for at in range(2000, len(wire), 65_536):
+        guest.say(wire[at : at + 65_536])
+        assert footprint(guest.visit) <= before + 2000, "what still comes is dropped"
+    assert told(guest, scheme) == [] and not guest.over()
+    guest.say(as_wire(good, scheme))
+    assert codes(told(guest, scheme)) == [(8, None)]
+
+
+def test_a_token_behind_a_body_is_refused_with_it_and_the_draft_is_dropped() -> None:
+    store = Far()
+    world = World(store=store)
+    quest = file_quest(world, bytes(200_000), ("file",))
+    at = quest.index(b"\xa5token") + 8
+    guest = file_guest(world, "tcp")
+    guest.say(quest[:at], bytes([quest[at] ^ 1]))
+    assert store.drafts and guest.packages() == []
+    guest.say(quest[at + 1 :])
+    assert guest.refusal() == 200003
+    assert store.drafts == {} and store.files == []
+    assert world.gate.held().unproven == 0
+
+
+@SCHEMES
+def test_nothing_is_read_while_the_store_is_behind(scheme: str) -> None:
+    world = World(piece=1000)
+    body = bytes(range(250)) * 40
+    wire = as_wire(file_quest(world, body), scheme)
+    guest = file_guest(world, scheme)
+    world.store_waits = True
+    at = 0
+    while not full(guest):
+        guest.say(wire[at : at + 500])
+        at += 500
+    assert at <= 3000
+    assert guest.visit.next_timeout() is not None
+    for _ in range(3):
+        guest.wait(20)
+        assert not guest.over(), "it is not the visitor who is silent"
+        rings = guest.rings
+        world.store_waits = False
+        world.settle()
+        assert not full(guest) and guest.rings > rings
+        world.store_waits = True
+        while not full(guest):
+            guest.say(wire[at : at + 500])
+            at += 500
+        assert world.gate.held().uploads == 1
+    world.store_waits = False
+    world.settle()
+    guest.say(*(wire[start : start + 500] for start in range(at, len(wire), 500)))
+    assert codes(told(guest, scheme)) == [(9, None)]
+
+
+@SCHEMES
+def test_a_body_that_brings_no_byte_for_30_seconds_ends_the_connection(scheme: str) -> None:
+    world = World(store=Far())
+    wire = as_wire(file_quest(world, bytes(200_000)), scheme)
+    guest = file_guest(world, scheme)
+    guest.say(wire[:100_000])
+    guest.wait(BODY_TIMEOUT - 1)
+    guest.say(wire[100_000:100_001])
+    guest.wait(BODY_TIMEOUT - 1)
+    assert not guest.over()
+    guest.wait(2)
+    assert [code for _, code in codes(told(guest, scheme))] == [Code.INVALID_CONNECTION]
+    assert guest.over() and guest.reason().kind is CloseKind.IDLE
+    assert world.gate.held().uploads == 0
+    assert isinstance(world.store, Far) and world.store.drafts == {}
+
+
+@pytest.mark.parametrize("order", [(), ("file",)], ids=["token first", "file first"])
+@pytest.mark.parametrize("how", ["leaves", "vanishes"])
+@pytest.mark.parametrize("store_waits", [False, True])
+def test_who_leaves_inside_a_body_leaves_no_draft(
+    order: tuple[str, ...], how: str, store_waits: bool
+) -> None:
+    store = Far()
+    world = World(store=store)
+    quest = file_quest(world, bytes(300_000), order)
+    guest = file_guest(world, "tcp")
+    world.store_waits = store_waits
+    guest.say(quest[:100_000])
+    assert (world.gate.held().unproven, world.gate.held().uploads) == (len(order), store_waits)
+    if how == "leaves":
+        guest.hang_up()
+    else:
+        guest.visit.abort(CloseReason(CloseKind.PEER_RESET))
+        guest.look()
+    assert guest.over() and not guest.visit.full
+    world.store_waits = False
+    world.settle()
+    assert store.drafts == {} and store.files == []
+    held = world.gate.held()
+    assert (held.visits, held.unproven, held.uploads) == (1, 0, 0), "alice is still there"
+
+
+def test_a_late_report_of_a_piece_says_nothing() -> None:
+    world = World(store=Far())
+    guest = file_guest(world, "tcp")
+    world.store_waits = True
+    guest.say(no_token(1, 100_000, {}))
+    [write] = world.gate.effects()
+    assert isinstance(write, WriteBody)
+    for _ in range(2):
+        world.gate.carried_out(write, None, None, now=world.now)
+    guest.look()
+    assert world.gate.held().uploads == 0
+
+
+def test_a_store_that_fails_inside_a_body_is_a_refusal_and_the_next_quest_is_heard() -> None:
+    world = World(store=Far())
+    quest = file_quest(world, bytes(300_000))
+    guest = file_guest(world, "tcp")
+    world.store_faults.append(StoreFault("no space left"))
+    guest.say(*(quest[at : at + 65_536] for at in range(0, len(quest), 65_536)))
+    assert guest.refusal() == Code.WORK_QUEUE_FULL
+    guest.say(quest)
+    assert guest.packages()[0].status == 0, "the token was not used up"
+    assert isinstance(world.store, Far) and world.store.drafts == {}
+    assert [file.size for file in world.store.files] == [300_000]
+
+
+def no_token(seq: int, size: int, before: dict[str, object], end: bytes = b"\xa1t\x01") -> bytes:
+    """A quest whose token has not come before its file."""
+    head = encode({**before, "file": b"", "t": 1})[: -3 - 2]
+    payload = head + b"\xc6" + size.to_bytes(4, "big") + bytes(size) + end
+    return encode_quest(b"sendfile", payload, seq)
+
+
+def heavy() -> dict[str, object]:
+    """The heaviest map that is taken: maps of one entry inside each other, and wide text."""
+    chain: object = 300
+    for _ in range(28):
+        chain = {"a": chain}
+    return {"x": [chain] * 70, "text": "x" * 25_000 + "\U0001f600"}
+
+
+NODES = heavy()
+ATTACKS: dict[str, tuple[list[bytes], int]] = {
+    "one body": ([no_token(1, 1_000_000, {})], 65_536),
+    "single bytes": ([no_token(1, 70_000, {})[:12_000]], 1),
+    "a large map before the file": ([no_token(1, 1_000_000, NODES)], 65_536),
+    "one behind the other": ([no_token(seq, 131_000, NODES) for seq in range(1, 9)], 65_536),
+    "begun and spoilt": (
+        [no_token(seq, 131_000, NODES, b"\xc1xx") for seq in range(1, 9)],
+        65_536,
+    ),
+    "begun and spoilt, over and over": (
+        [no_token(seq, 66_000, {}, b"\xc1xx") for seq in range(1, 30)],
+        65_536,
+    ),
+}
+
+
+@SCHEMES
+@pytest.mark.parametrize("store", ["writes elsewhere", "never ends"])
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_hostile_connection_costs_less_than_a_mebibyte(
+    scheme: str, store: str, attack: str
+) -> None:
+    """At its worst, and before its token is known; the bytes that it was read with included."""
+    quests, step = ATTACKS[attack]
+    wire = b"".join(as_wire(quest, scheme) for quest in quests)
+    world = World(store=Far())
+    guest = file_guest(world, scheme)
+    world.store_waits = store == "never ends"
+    fed = 0
+    tracemalloc.start()
+    try:
+        for at in range(0, len(wire), step):
+            if guest.visit.full or guest.over():
+                break
+            guest.visit.receive_data(wire[at : at + step], now=world.now)
+            guest.look()
+            guest.said = b""
+            fed = at
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    print(f"{attack}, {scheme}, the store {store}: {peak // 1024} KiB after {fed:,} bytes")
+    assert peak < 1024 * 1024
+    assert guest.visit.full or guest.over() or fed + step >= len(wire)
 
 
 # --- what a visitor may also be ---

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rtm_proto.errors import RtmError, StoreFault
 from rtm_proto.gate.store import (
     HISTORY,
+    DropBody,
     Effect,
     FindFile,
     MemoryStore,
@@ -18,6 +19,7 @@ from rtm_proto.gate.store import (
     Store,
     StoredFile,
     StoredMessage,
+    WriteBody,
 )
 from rtm_proto.received import Conversation
 
@@ -122,6 +124,64 @@ def test_the_membership_of_a_group_is_kept_whole() -> None:
     assert len(store.groups()) == 2
 
 
+def test_a_file_that_comes_in_pieces_is_what_was_written_and_the_rest_behind_it() -> None:
+    store = MemoryStore(max_bytes=10)
+    store.write_body("k", b"012")
+    store.write_body("other", b"x")
+    store.write_body("k", b"345")
+    assert store.find_file("k") is None, "it is none before it is saved"
+    with pytest.raises(StoreFault, match="no such file"):
+        store.read_file("k", 0, 3)
+    store.save_file(stored("k", b"01234567"), [message()], b"67")
+    assert store.read_file("k", 0, 8) == b"01234567"
+    assert store.messages() == [message()]
+    store.drop_body("other")
+    store.drop_body("other")
+    store.drop_body("k")
+    assert store.read_file("k", 0, 8) == b"01234567", "only a draft can be dropped"
+    save(store, 2, b"89")
+
+
+def test_a_draft_takes_room_until_it_is_dropped() -> None:
+    store = MemoryStore(max_bytes=10)
+    store.write_body("k", b"0123456789")
+    for data in (b"x", b"0123456789"):
+        with pytest.raises(StoreFault, match="no room"):
+            store.write_body("k", data)
+    with pytest.raises(StoreFault, match="no room"):
+        save(store, 1, b"x")
+    store.drop_body("k")
+    save(store, 1, b"0123456789")
+
+
+@pytest.mark.parametrize(("written", "rest"), [(b"0123", b"4"), (b"0123", b"456"), (b"", b"01234")])
+def test_a_file_of_another_size_than_announced_is_not_kept(written: bytes, rest: bytes) -> None:
+    store = MemoryStore(max_bytes=6)
+    if written:
+        store.write_body("k", written)
+    with pytest.raises(StoreFault, match="bytes came of a file of 6"):
+        store.save_file(stored("k", b"012345"), [message()], rest)
+    assert store.find_file("k") is None and store.messages() == []
+    save(store, 1, b"012345")
+
+
+def test_a_draft_that_cannot_be_kept_is_forgotten() -> None:
+    store = MemoryStore(max_bytes=6)
+    store.write_body("k", b"0123")
+    with pytest.raises(StoreFault, match="no room for 7"):
+        store.save_file(stored("k", b"0123456"), [], b"456")
+    save(store, 1, b"012345")
+
+
+def test_a_file_may_have_no_message_or_many() -> None:
+    store = MemoryStore()
+    store.save_file(stored("none", b""), [], b"")
+    assert store.messages() == []
+    many = [message(5, target=target) for target in (1002, 1003, 1004)]
+    store.save_file(stored("many"), many, b"body")
+    assert store.messages() == many
+
+
 def test_every_effect_is_a_call_of_the_store() -> None:
     store = MemoryStore()
     effects: list[tuple[Effect, object]] = [
@@ -130,6 +190,12 @@ def test_every_effect_is_a_call_of_the_store() -> None:
         (FindFile(3, "k"), stored()),
         (FindFile(4, "other"), None),
         (ReadFile(5, "k", 1, 2), b"od"),
+        (WriteBody(6, "draft", b"bo"), None),
+        (SaveFile(7, stored("draft"), (), b"dy"), None),
+        (ReadFile(8, "draft", 0, 4), b"body"),
+        (WriteBody(9, "dropped", b"body"), None),
+        (DropBody(10, "dropped"), None),
+        (FindFile(11, "dropped"), None),
     ]
     for effect, result in effects:
         assert store.carry_out(effect) == result
@@ -144,6 +210,7 @@ def test_the_store_in_memory_waits_for_nothing_and_others_may() -> None:
 
 def test_no_repr_shows_what_is_in_a_file() -> None:
     assert "secret" not in repr(SaveFile(1, stored(), (message(),), b"secret"))
+    assert "secret" not in repr(WriteBody(1, "k", b"secret"))
 
 
 @given(st.lists(st.binary(max_size=12), max_size=12), st.integers(0, 60))

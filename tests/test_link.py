@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from rtm_proto.errors import LocalProtocolError
 from rtm_proto.events import CloseKind, CloseReason
-from rtm_proto.link import StreamLink
+from rtm_proto.link import Link, StreamLink
 from rtm_proto.package import Package, Splitter, encode_answer, encode_quest, quest_head
 from tests.feeding import check_feeding, cut_up
+from tests.parts import put_together
 
 QUEST = encode_quest(b"ping", b"\x80", 1)
 ANSWER = encode_answer(b"\x80", 1)
@@ -199,6 +200,30 @@ def test_the_limit_can_be_raised_once_the_peer_is_known() -> None:
     assert link.ended is None
 
 
+def test_a_large_package_comes_in_parts_where_that_was_asked_for() -> None:
+    large = encode_quest(b"sendfile", bytes(100), 7)
+    link = started()
+    link.set_max_whole(50)
+    link.receive_data(QUEST + large[:40], now=0.0)
+    link.receive_data(large[40:] + ANSWER, now=0.0)
+    packages = link.packages()
+    assert [package.part for package in packages] == [0, 1, 2, 3, 0]
+    (whole,) = Splitter().feed(large)
+    assert put_together(packages) == [PING, whole, PONG]
+
+
+def test_the_end_of_the_stream_inside_a_package_in_parts_says_how_much_of_it_came() -> None:
+    large = encode_quest(b"sendfile", bytes(100), 7)
+    link = started()
+    link.set_max_whole(50)
+    link.receive_data(QUEST + large[:90], now=0.0)
+    link.receive_eof()
+    assert [package.left for package in link.packages()] == [0, 100, 34]
+    assert link.ended == CloseReason(
+        CloseKind.PEER_CLOSED, "inside a package, after 90 bytes of it"
+    )
+
+
 def test_a_stream_that_cannot_be_followed_ends_the_link_after_its_good_packages() -> None:
     link = started()
     link.receive_data(QUEST + b"HTTP/1.1 400", now=0.0)
@@ -224,3 +249,18 @@ def test_how_the_bytes_are_cut_does_not_matter(
         link.receive_eof()
     assert whole.packages() == cut.packages()
     assert whole.ended == cut.ended
+
+
+def test_a_link_of_ones_own_needs_no_limits() -> None:
+    """What a link may leave out does nothing."""
+
+    class Bare(StreamLink):
+        set_max_package = Link.set_max_package
+        set_max_whole = Link.set_max_whole
+
+    link = Bare(max_package=100)
+    link.start()
+    link.set_max_package(10)
+    link.set_max_whole(10)
+    link.receive_data(QUEST, now=0.0)
+    assert link.packages() == [PING]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,9 @@ from rtm_proto.package import (
     quest_head,
 )
 from tests import vectors
-from tests.feeding import check_feeding, cut_up
+from tests.feeding import check_feeding, cut_up, ways
+from tests.fuzz.footprint import footprint
+from tests.parts import put_together
 
 BOTH_WAYS: list[tuple[str, bytes, Package]] = [
     (
@@ -320,6 +322,121 @@ def test_how_the_bytes_are_cut_does_not_matter(
 def test_garbage_raises_nothing(data: bytes, kept: int) -> None:
     Splitter().feed(data)
     Splitter().feed(b"FPNN\x01\x80\x01"[:kept] + data)
+
+
+# --- in parts ------------------------------------------------------------------------------------
+
+LARGE = encode_quest(b"sendfile", bytes(range(200)), 7)
+SMALL = encode_quest(b"ping", b"\x80", 8)
+
+
+def parted(pieces: Iterable[bytes], whole_to: int, limit: int = MAX_PACKAGE) -> list[object]:
+    """What a splitter tells that gives packages over *whole_to* in parts: put together, and the
+    fault."""
+    splitter = Splitter(limit, whole_to)
+    items: list[Package] = []
+    for piece in pieces:
+        items += splitter.feed(piece)
+    fault = splitter.fault
+    told = [] if fault is None else [(str(fault), fault.code, fault.limit, fault.seq)]
+    return [*put_together(items), *told]
+
+
+def test_a_large_package_comes_in_parts_as_its_bytes_do() -> None:
+    splitter = Splitter(whole_to=100)
+    head = LARGE[:24]
+    assert splitter.feed(head[:-1]) == []
+    first = Package(Kind.TWOWAY, 1, 0x80, 0, 7, b"sendfile", b"", 1, 200)
+    assert splitter.feed(head[-1:]) == [first]
+    assert (splitter.pending, splitter.announced) == (24, 224)
+    assert splitter.feed(b"") == []
+    second = Package(Kind.TWOWAY, 1, 0x80, 0, 7, b"sendfile", LARGE[24:30], 2, 194)
+    assert splitter.feed(LARGE[24:30]) == [second]
+    assert (splitter.pending, splitter.announced) == (30, 224)
+    third, small = splitter.feed(LARGE[30:] + SMALL + SMALL[:3])
+    assert (third.part, third.left, third.payload) == (3, 0, LARGE[30:])
+    assert (small.part, small.left) == (0, 0)
+    assert (splitter.pending, splitter.announced) == (3, None)
+
+
+def test_what_was_announced_is_known_before_the_method_is_there() -> None:
+    splitter = Splitter(whole_to=100)
+    splitter.feed(LARGE[:12])
+    assert (splitter.pending, splitter.announced) == (12, 224)
+    splitter.feed(LARGE[12:20])
+    assert (splitter.pending, splitter.announced) == (20, 224)
+
+
+@pytest.mark.parametrize("package", [ours for _, ours, _ in BOTH_WAYS])
+@pytest.mark.parametrize("whole_to", [0, 11, 12, 13, 16, 20, 24, 300])
+def test_every_package_is_the_same_in_parts(package: bytes, whole_to: int) -> None:
+    expected = Splitter().feed(package + SMALL)
+    for pieces in [*ways(package + SMALL), *ways(package + SMALL + b"FPN")]:
+        assert parted(pieces, whole_to) == expected
+
+
+@pytest.mark.parametrize(("size", "parts"), [(224, 0), (223, 2), (24, 2)])
+def test_a_package_of_just_that_size_comes_whole(size: int, parts: int) -> None:
+    packages = Splitter(whole_to=size).feed(LARGE)
+    assert len(packages) == max(1, parts)
+    assert packages[-1].part == parts
+
+
+def test_a_package_without_a_payload_has_no_parts() -> None:
+    assert Splitter(whole_to=1).feed(encode_quest(b"*ping", b"", 1))[0].part == 0
+
+
+def test_large_packages_come_in_parts_only_where_that_was_asked_for() -> None:
+    package = encode_quest(b"sendfile", bytes(MAX_PACKAGE), 1)
+    (whole,) = Splitter(2 * MAX_PACKAGE).feed(package)
+    assert (whole.part, whole.left, len(whole.payload)) == (0, 0, MAX_PACKAGE)
+
+
+def test_a_package_over_the_limit_does_not_begin_to_come_in_parts() -> None:
+    for pieces in ways(SMALL + LARGE):
+        items = parted(pieces, 30, limit=200)
+        assert items == [
+            *Splitter().feed(SMALL),
+            ("a package of 224 bytes is over the limit of 200", 10003, True, 7),
+        ]
+
+
+@pytest.mark.parametrize(("data", "certain", "message", "code", "limit", "seq"), FAULTS)
+def test_a_fault_behind_the_last_part_comes_after_it(
+    data: str, certain: int, message: str, code: int, limit: bool, seq: int | None
+) -> None:
+    for pieces in ways(LARGE + bytes.fromhex(data)):
+        assert parted(pieces, 30) == [*Splitter().feed(LARGE), (message, code, limit, seq)]
+
+
+def test_parts_are_not_kept() -> None:
+    splitter = Splitter(whole_to=100)
+    data = quest_head(b"sendfile", 8_000_000, 1)
+    splitter.feed(data)
+    fresh = footprint(splitter)
+    for count in range(1, 100):
+        assert len(splitter.feed(bytes(65_536))) == 1
+        assert splitter.pending == len(data) + count * 65_536
+    assert footprint(splitter) <= fresh + 100
+
+
+def test_a_part_does_not_change_when_the_buffer_it_came_in_does() -> None:
+    buffer = bytearray(LARGE)
+    first, second = Splitter(whole_to=100).feed(memoryview(buffer))
+    buffer[:] = bytes(len(buffer))
+    assert (first.method, second.payload) == (b"sendfile", LARGE[24:])
+
+
+@given(st.lists(PACKAGES, max_size=6), st.binary(max_size=20), st.integers(0, 60), st.data())
+def test_in_parts_or_whole_the_packages_are_the_same(
+    packages: list[bytes], tail: bytes, whole_to: int, choices: st.DataObject
+) -> None:
+    stream = b"".join(packages) + tail
+    whole = reader(70)(stream)
+    got = parted(choices.draw(cut_up(stream)), whole_to, 70)
+    if got and isinstance(got[-1], Package) and got[-1].left:
+        got.pop()  # it has begun, and whole it has not come
+    assert got == whole
 
 
 # --- the framework's own test inputs -------------------------------------------------------------

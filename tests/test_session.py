@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,8 @@ from rtm_proto.events import (
     Event,
     Lost,
     OnewayReceived,
+    QuestBegun,
+    QuestPiece,
     QuestReceived,
     Refused,
     TimedOut,
@@ -25,6 +29,7 @@ from rtm_proto.package import (
     FLAG_MSGPACK,
     Kind,
     Package,
+    Splitter,
     encode_answer,
     encode_oneway,
     encode_quest,
@@ -612,3 +617,139 @@ def test_each_package_has_one_consequence(packages: list[Package]) -> None:
             assert reply.flag in (FLAG_MSGPACK, FLAG_JSON) and reply.version in (0, 1)
         assert session.owed <= 3
     assert session.pending == 3 - len(ended)
+
+
+# --- the peer's large quests -----------------------------------------------------------------
+
+LARGE = encode({"file": b"0123456789"})
+
+
+def parts(package: bytes, *cuts: int) -> list[Package]:
+    """A package in parts: its head, then the payload cut at *cuts*."""
+    splitter = Splitter(whole_to=1)
+    places = [0, *cuts, len(package)]
+    pieces = [package[start:end] for start, end in itertools.pairwise(places)]
+    return [part for piece in pieces for part in splitter.feed(piece)]
+
+
+def test_a_quest_that_comes_in_parts_begins_and_then_its_pieces_come() -> None:
+    session = Session()
+    first, second, third = parts(encode_quest(b"sendfile", LARGE, 7), 30)
+    session.receive(first)
+    assert take(session) == [QuestBegun(1, "sendfile", len(LARGE))]
+    assert session.owed == 1
+    session.receive(second)
+    session.receive(third)
+    size = len(second.payload)
+    assert take(session) == [
+        QuestPiece(1, LARGE[:size], len(LARGE) - size),
+        QuestPiece(1, LARGE[size:], 0),
+    ]
+    session.answer(1, {"mtime": 5})
+    assert [package.seq for package in sent(session)] == [7]
+    assert session.owed == 0
+
+
+@pytest.mark.parametrize("when", [1, 2])
+def test_what_still_comes_of_a_refused_quest_is_dropped(when: int) -> None:
+    session = Session()
+    pieces = parts(encode_quest(b"sendfile", LARGE, 7), 30, 31)
+    for package in pieces[:when]:
+        session.receive(package)
+    take(session)
+    session.refuse(1, 200003, "no")
+    for package in pieces[when:]:
+        session.receive(package)
+    assert take(session) == []
+    assert errors(session) == [(7, 200003)]
+    for package in parts(encode_quest(b"sendfile", LARGE, 7)):
+        session.receive(package)
+    assert take(session) == [QuestBegun(2, "sendfile", len(LARGE)), QuestPiece(2, LARGE, 0)]
+
+
+def test_a_quest_that_never_begins_has_no_pieces() -> None:
+    refused: list[tuple[Session, bytes, int]] = [
+        (Session(), encode_quest(b"\xff", LARGE, 7), Code.UNKNOWN_METHOD),
+        (Session(max_in_hand=0), encode_quest(b"a", LARGE, 7), Code.WORK_QUEUE_FULL),
+        (Session(), encode_quest(b"a", LARGE, 7, flag=0x20), Code.NOT_SUPPORTED),
+        (Session(), encode_quest(b"a", b'{"a":1}', 7, flag=FLAG_JSON), Code.INVALID_PACKAGE),
+        (Session(), encode_quest(b"", LARGE, 7), Code.INVALID_PACKAGE),
+        (Session(), encode_quest(b"*key", LARGE, 7), Code.FORBIDDEN),
+    ]
+    closing = Session()
+    closing.stop_code = Code.SERVER_STOPPING
+    refused.append((closing, encode_quest(b"a", LARGE, 7), Code.SERVER_STOPPING))
+    for session, data, code in refused:
+        for package in parts(data, len(data) - 3):
+            session.receive(package)
+        assert take(session) == []
+        assert errors(session) == [(7, code)]
+        assert session.owed == 0
+
+
+def test_a_large_built_in_quest_is_answered_and_nobody_hears_of_it() -> None:
+    session = Session()
+    for package in parts(encode_quest(b"*ping", LARGE, 7), 25):
+        session.receive(package)
+    assert take(session) == []
+    assert sent(session) == [answer(7)]
+
+
+def test_a_large_one_way_quest_is_malformed_once() -> None:
+    session = Session()
+    for package in parts(encode_oneway(b"tell", LARGE), 18, 20):
+        session.receive(package)
+    [event] = take(session)
+    assert isinstance(event, Dropped)
+    assert f"a payload of {len(LARGE)} bytes is only taken in msgpack" in event.text
+    assert session.bad_packages == 1
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_large_answer_cannot_be_read_and_ends_its_quest_once(status: int) -> None:
+    session = Session()
+    seq = session.quest("hello", {})
+    first, *rest = parts(encode_answer(LARGE, seq, status=status), 20)
+    assert session.receive(first) == seq
+    for package in rest:
+        assert session.receive(package) is None
+    [event] = take(session)
+    assert isinstance(event, Refused)
+    assert event.code == (Code.UNKNOWN if status else Code.INVALID_PACKAGE_CORE)
+    assert (session.pending, session.bad_packages) == (0, 1)
+
+
+def test_a_large_late_answer_is_dropped_once() -> None:
+    session = Session()
+    seq = session.quest("hello", {})
+    session.packages()
+    session.forget(seq)
+    for package in parts(encode_answer(LARGE, seq), 20):
+        session.receive(package)
+    assert take(session) == [Dropped(f"a late answer, seq {seq}")]
+
+
+def test_whole_quests_may_come_before_and_behind_a_large_one() -> None:
+    session = Session()
+    large = parts(encode_quest(b"sendfile", LARGE, 8), 30)
+    for package in (quest(), *large, quest()):
+        session.receive(package)
+    small = QuestReceived(1, "hello", {})
+    first, *between, last = take(session)
+    assert (first, last) == (small, QuestReceived(3, "hello", {}))
+    assert [type(event) for event in between] == [QuestBegun, QuestPiece, QuestPiece]
+
+
+def test_a_connection_that_is_lost_has_no_more_pieces() -> None:
+    session = Session()
+    first, *rest = parts(encode_quest(b"sendfile", LARGE, 7), 30)
+    session.receive(first)
+    session.lose(REASON)
+    take(session)
+    for package in rest:
+        session.receive(package)
+    assert take(session) == []
+
+
+def test_a_piece_does_not_show_what_is_in_it() -> None:
+    assert "secret" not in repr(QuestPiece(1, b"secret", 0))

@@ -84,6 +84,17 @@ def test_a_file_that_is_stored_told_and_read_keeps_every_promise() -> None:
     assert (ledger.deliveries, ledger.outcomes) == (1, {"FileSent": 1})
 
 
+def test_an_event_that_was_read_is_not_owed_again() -> None:
+    ledger, _, sending, _ = begun()
+    ledger.presences[1002] = Presence(1002)
+    stored(ledger)
+    ledger.ended(sending, sent())
+    ledger.received(1002, arrived())
+    ledger.store_answers(saving(), None)
+    ledger.settle(lost={})
+    assert ledger.deliveries == 1
+
+
 @pytest.mark.parametrize(
     ("effect", "text"),
     [

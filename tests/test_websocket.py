@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 from base64 import b64decode
 from typing import Any
@@ -12,9 +13,11 @@ import pytest
 from rtm_proto.errors import LocalProtocolError
 from rtm_proto.events import CloseKind, CloseReason
 from rtm_proto.link import Buffer
-from rtm_proto.package import Package, Splitter, encode_answer, encode_quest
+from rtm_proto.package import Package, Splitter, encode_answer, encode_quest, quest_head
 from rtm_proto.upgrade import HandshakeRefused
 from rtm_proto.websocket import WebSocketLink
+from tests.fuzz.footprint import footprint
+from tests.parts import put_together
 from tests.raw_frames import cuts, joined, load_vectors, raw_frame
 
 KEY = b"\x37\xfa\x21\x3d"
@@ -497,6 +500,98 @@ def test_strictly_a_message_is_one_package(role: str, payload: bytes, said: str)
             assert link.fault is None
             link.close(link.ended)
             assert b"\x03\xef" in joined(link.data_to_send())[:8] or role == "client"
+
+
+LARGE = encode_quest(b"sendfile", bytes(range(150)), 7)
+
+
+def in_frames(payload: bytes, *places: int, key: bytes | None = KEY) -> bytes:
+    """A message whose payload is cut into frames at *places*."""
+    marks = [0, *places, len(payload)]
+    wire = b""
+    for number, (start, end) in enumerate(itertools.pairwise(marks)):
+        fin = number == len(marks) - 2
+        wire += raw_frame(payload[start:end], 2 if number == 0 else 0, key=key, fin=fin)
+    return wire
+
+
+@pytest.mark.parametrize("lane", [True, False])
+@pytest.mark.parametrize("role", ["client", "server"])
+@pytest.mark.parametrize("places", [(), (5,), (24,), (25,), (0, 3, 24, 24, 100, 173), (174,)])
+def test_a_message_with_a_large_package_comes_in_parts(
+    role: str, places: tuple[int, ...], lane: bool
+) -> None:
+    key = KEY if role == "server" else None
+    small = raw_frame(QUEST, key=key)
+    for chunks in cuts(small + in_frames(LARGE, *places, key=key) + small):
+        link = opened(role, strict=True, lane=lane)
+        link.set_max_whole(50)
+        packages = receive(link, *chunks)
+        assert put_together(packages) == one(QUEST) + one(LARGE) + one(QUEST)
+        assert link.ended is None
+        if len(chunks) > 100:
+            assert len(packages) > 50, "they came as their bytes did"
+
+
+@pytest.mark.parametrize(
+    ("behind", "said"),
+    [
+        (b"\x00", "more bytes behind it"),
+        (b"F", "more bytes behind it"),
+        (QUEST, "more bytes behind it"),
+        (LARGE, "more bytes behind it"),
+        (LARGE[:30], "more bytes behind it"),
+        (LARGE[:3], "more bytes behind it"),
+    ],
+)
+def test_bytes_behind_a_large_package_end_the_link_before_its_last_part(
+    behind: bytes, said: str
+) -> None:
+    payload = LARGE + behind
+    for places in ((), (24,), (100,), (len(LARGE),), (len(LARGE) - 1, len(LARGE), len(LARGE))):
+        for chunks in cuts(in_frames(payload, *places)):
+            link = opened("server")
+            link.set_max_whole(50)
+            whole = put_together(receive(link, *chunks))
+            assert all(package.left for package in whole), "it did not come to its end"
+            assert link.ended is not None and link.ended.kind is CloseKind.PROTOCOL_ERROR
+            assert said in link.ended.text
+            assert link.fault is None
+
+
+@pytest.mark.parametrize("size", [1, 11, 12, 23, 24, 25, 100, len(LARGE) - 1])
+def test_a_message_that_ends_inside_a_large_package_ends_the_link(size: int) -> None:
+    for places in ((), (size // 2,), (size,)):
+        for chunks in cuts(in_frames(LARGE[:size], *places) + masked(QUEST)):
+            link = opened("server")
+            link.set_max_whole(50)
+            whole = put_together(receive(link, *chunks))
+            assert [package.method for package in whole] == [b"sendfile"] * (size >= 24)
+            assert all(package.left for package in whole)
+            assert link.ended is not None and link.ended.kind is CloseKind.PROTOCOL_ERROR
+            assert f"got a package, after {size} bytes of it" in link.ended.text
+
+
+def test_a_stream_that_ends_inside_a_large_package_says_how_much_of_it_came() -> None:
+    link = opened("server")
+    link.set_max_whole(50)
+    receive(link, in_frames(LARGE)[: 4 + 4 + 100])
+    link.receive_eof()
+    text = "inside a package, after 100 bytes of it"
+    assert link.ended == CloseReason(CloseKind.PEER_CLOSED, text)
+
+
+def test_the_parts_of_a_large_package_are_not_kept() -> None:
+    link = opened("server")
+    link.set_max_whole(1000)
+    size = 5_000_000
+    head = quest_head(b"sendfile", size, 1)
+    link.receive_data(masked(head, announced=len(head) + size), now=0.0)
+    link.packages()
+    fresh = footprint(link)
+    for _ in range(20):
+        assert len(receive(link, bytes(65_536))) == 1
+    assert footprint(link) <= fresh + 2000
 
 
 @pytest.mark.parametrize("lane", [True, False])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -15,7 +15,7 @@ from rtm_proto.command.serving import Serving
 from rtm_proto.errors import RtmError
 from rtm_proto.flows.steps import Progress
 from rtm_proto.flows.transfer import SEND_TIMEOUT, FileSent
-from rtm_proto.received import Conversation
+from rtm_proto.received import Conversation, Reconnected
 
 from . import Client, open_client, serve_gate
 
@@ -117,12 +117,14 @@ async def listen(job: Listening) -> None:
     async with open_client(
         account.url, pid=account.pid, uid=account.uid, token=account.token
     ) as client:
-        for rid in options.rooms:
-            await client.quest("enterroom", {"rid": rid})
+        await _enter(client, options.rooms)
         job.ready()
         events = client.events()
         while not job.finished:
-            file = job.wanted(await anext(events))
+            event = await anext(events)
+            if isinstance(event, Reconnected):
+                await _enter(client, options.rooms)
+            file = job.wanted(event)
             if file is None:
                 continue
             try:
@@ -134,6 +136,11 @@ async def listen(job: Listening) -> None:
 
 
 # --- private -------------------------------------------------------------------------------------
+
+
+async def _enter(client: Client, rooms: Sequence[int]) -> None:
+    for rid in rooms:
+        await client.quest("enterroom", {"rid": rid})
 
 
 async def _run(job: Job) -> int | None:

@@ -13,7 +13,7 @@ This is the only module that knows the layout. Source: FPNN framework 1.3.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from struct import Struct
 
@@ -28,6 +28,7 @@ HEADER_SIZE = 12  # bytes; two-way quests and answers have 4 more for the seq
 MAX_METHOD = 255  # bytes; the length field is one byte
 MAX_PACKAGE = 8_388_608  # bytes, header included; FPNN.global.max.package.len of the framework
 MAX_SEQ = 0xFFFFFFFF
+WHOLE = 1 << 33  # bytes; more than a header can announce
 
 _HEADER = Struct("<4sBBBBI")
 _HEADER_SEQ = Struct("<4sBBBBII")
@@ -136,14 +137,14 @@ class Splitter:
 
     __slots__ = ("_buffer", "_need", "_part", "_size", "fault", "limit", "whole_to")
 
-    def __init__(self, limit: int = MAX_PACKAGE, whole_to: int = MAX_PACKAGE) -> None:
+    def __init__(self, limit: int = MAX_PACKAGE, whole_to: int = WHOLE) -> None:
         self.limit = limit
         self.whole_to = whole_to
         self.fault: FramingError | None = None
         self._buffer = bytearray()
         self._need = 0  # bytes that must be there before another look makes sense
-        self._part: Package | None = None  # the last one, of a package that is not whole
-        self._size = 0  # bytes of that package
+        self._part: Package | None = None  # the last one without its bytes, while more are to come
+        self._size = 0  # bytes of that package, or of the one that self._need is about
 
     @property
     def pending(self) -> int:
@@ -154,7 +155,7 @@ class Splitter:
     @property
     def announced(self) -> int | None:
         """The size of the package that has begun, once its header is there."""
-        return self._need or None
+        return self._size if self._need or self._part is not None else None
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Package]:
         """The packages that *data* completes, and the parts that it brings, in order."""
@@ -178,7 +179,7 @@ class Splitter:
                 package = _cut(buffer, offset, end)
                 packages.append(package)
                 if package.part:
-                    self._part = package
+                    self._part = replace(package)
                     self._size = package.size + package.left
                 offset = end
         except FramingError as fault:
@@ -201,19 +202,11 @@ class Splitter:
         """The part behind *before*, as far as *data* goes; where it ends."""
         size = min(before.left, len(data) - offset)
         if size:
-            part = Package(
-                before.kind,
-                before.version,
-                before.flag,
-                before.status,
-                before.seq,
-                before.method,
-                bytes(data[offset : offset + size]),
-                before.part + 1,
-                before.left - size,
-            )
-            packages.append(part)
-            self._part = part if part.left else None
+            before.part += 1
+            before.left -= size
+            packages.append(replace(before, payload=bytes(data[offset : offset + size])))
+            if not before.left:
+                self._part = None
         return offset + size
 
     def _measure(self, data: bytes | bytearray | memoryview, offset: int) -> int | None:
@@ -250,12 +243,11 @@ class Splitter:
                 limit=True,
                 seq=seq,
             )
-        if size > self.whole_to:
-            size -= psize
-        if have < size:
-            self._need = size
+        needed = size - psize if size > self.whole_to else size
+        if have < needed:
+            self._need, self._size = needed, size
             return None
-        return offset + size
+        return offset + needed
 
 
 def _cut(data: bytes | bytearray | memoryview, offset: int, end: int) -> Package:

@@ -97,17 +97,20 @@ def decode(data: bytes, *, max_nodes: int = MAX_NODES) -> dict[str, object]:
             Code.INVALID_PACKAGE,
         )
     entries = cast("dict[str, object]", value)
-    if len(entries) != _announced(data):
-        return _decode_again(data, max_nodes)
-    for key, item in entries.items():
-        kind = type(item)
-        if (
-            type(key) is not str
-            or kind is dict
-            or (kind is list and not _plain(cast("list[object]", item), 2))
-        ):
-            return _decode_again(data, max_nodes)
-    return entries
+    if len(entries) == _announced(data):
+        for key, item in entries.items():
+            kind = type(item)
+            if (
+                type(key) is not str
+                or kind is dict
+                or (kind is list and not _plain(cast("list[object]", item), 2))
+            ):
+                break
+        else:
+            return entries
+        del item
+    del entries, value  # so that there are never two of them: a hostile one is large
+    return _decode_again(data, max_nodes)
 
 
 def decode_json(data: bytes, *, max_nodes: int = MAX_NODES) -> dict[str, object]:

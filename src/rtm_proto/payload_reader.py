@@ -13,7 +13,7 @@ from .codes import Code
 from .errors import PayloadError
 from .payload import LAYOUT, MAX_DEPTH, MAX_NODES, Params, decode, unpack
 
-MAX_COLLECTED = 65_536  # bytes of a payload apart from its large value
+MAX_COLLECTED = 32_768  # bytes of a payload apart from its large value; 2,000 receivers take 18,000
 
 _MAP32 = 0xDF
 _EMPTY_BIN = b"\xc4\x00"

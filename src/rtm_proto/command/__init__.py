@@ -126,10 +126,12 @@ def _output_gone(screen: Screen, exc: OutputGone) -> int:
 
 def _flush(status: int) -> int:
     """*status*, once what argparse has printed is out."""
+    out = sys.stdout
+    if out is None:
+        return status
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        out.flush()
     except OSError:
-        abandon(sys.stdout)
+        abandon(out)
         return Exit.OUTPUT_GONE
     return status

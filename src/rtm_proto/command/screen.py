@@ -143,10 +143,8 @@ class Screen:
                 self._err.flush()
 
 
-def abandon(stream: TextIO | None) -> None:
+def abandon(stream: TextIO) -> None:
     """Let nothing more be written to *stream*: the interpreter flushes it when it ends."""
-    if stream is None:
-        return
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

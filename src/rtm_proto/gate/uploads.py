@@ -7,7 +7,8 @@
 What can be refused is refused before its body: an unknown method, a size over the limit, and a
 bad token where it stands before the file in the map, as our clients send it. Where it comes later
 the body is taken, for at most MAX_UNPROVEN quests at once in the whole gate. Of a body at most
-about two pieces are in memory; ``full`` says that no more may be read until the store has written.
+two pieces and what was read at once are in memory, and there is one at a time: ``full`` says that
+no more may be read until the store has written.
 """
 
 from __future__ import annotations
@@ -45,13 +46,14 @@ class _Upload:
 
     __slots__ = (
         "digest",
+        "ended",
         "key",
         "method",
         "over",
-        "params",
         "quest_id",
         "reader",
         "rest",
+        "with_store",
         "written",
     )
 
@@ -61,18 +63,16 @@ class _Upload:
         self.key = key
         self.reader = PayloadReader("file", limit_code=Code.FILE_TOO_LARGE)
         self.digest = md5(usedforsecurity=False)
-        self.rest: list[memoryview] = []  # of the body, not given to the store yet
-        self.written = 0  # bytes of it that were
-        self.params: dict[str, object] | None = None  # once it is whole
+        self.rest = bytearray()  # of the body, not given to the store yet
+        self.with_store = 0  # bytes of it that the store is at
+        self.written = 0  # bytes of it that were given to the store
+        self.ended = False  # nothing more of it will come
         self.over = False  # refused, or its visitor has left
 
-    @property
-    def unwritten(self) -> int:
-        return sum(map(len, self.rest))
-
-    def take_rest(self) -> bytes:
-        rest, self.rest = b"".join(self.rest), []
-        return rest
+    def take(self, size: int) -> bytes:
+        data = bytes(self.rest[:size])
+        del self.rest[:size]
+        return data
 
 
 class Uploads:
@@ -90,7 +90,8 @@ class Uploads:
     ) -> None:
         """*make_key*: a fresh text for the key of a file. *unproven*: one set for a whole gate.
 
-        *piece*: bytes of a file that are given to the store at a time.
+        *piece*: bytes of a file that are given to the store at a time, or a multiple of it where
+        more has come at once.
         """
         self.refused: list[Refuse] = []
         self.effects: list[WriteBody | DropBody] = []
@@ -104,14 +105,27 @@ class Uploads:
         self._coming: dict[QuestId, _Upload] = {}
         self._writing: dict[str, _Upload] = {}  # by key: the store is at it
         self._heard = 0.0
+        self._gone = False
 
     def __len__(self) -> int:
         return len(self._coming)
 
     @property
     def full(self) -> bool:
-        """Whether what comes next would have to be kept in memory."""
-        return any(upload.unwritten >= self._piece for upload in self._coming.values())
+        """Whether what comes next would have to be kept in memory.
+
+        So it is while the store is at a body of which nothing more comes: another is not begun.
+        """
+        return not self._gone and any(
+            upload.over or upload.ended or len(upload.rest) >= self._piece
+            for upload in self._writing.values()
+        )
+
+    @property
+    def held(self) -> int:
+        """Bytes of bodies in memory, those that the store is at included."""
+        uploads = {*self._coming.values(), *self._writing.values()}
+        return sum(len(upload.rest) + upload.with_store for upload in uploads)
 
     # --- what happened ---
 
@@ -128,24 +142,18 @@ class Uploads:
         if upload is None:
             return
         self._heard = now
-        reader = upload.reader
-        known = reader.size is not None
         try:
-            for data in reader.feed(event.data):
-                upload.digest.update(data)
-                upload.rest.append(data)
-            if not known and reader.size is not None:
-                self._judge(upload, reader.before(), reader.size, now)
-            if not event.left:
-                upload.params = reader.params()
+            self._read(upload, event.data, now)
         except PayloadError as fault:
             if not upload.over:
                 self._refuse(upload, fault.code, str(fault))
+        upload.ended = not event.left
         self._go_on(upload)
 
     def written(self, key: str, fault: StoreFault | None, *, now: float) -> None:
         """The store has carried out a WriteBody, or has failed."""
         upload = self._writing.pop(key)
+        upload.with_store = 0
         self._heard = now  # until now it was not the visitor whom we waited for
         if upload.over:
             self._drop(upload)
@@ -156,12 +164,13 @@ class Uploads:
 
     def left(self) -> None:
         """The visitor is gone."""
+        self._gone = True
         for upload in [*self._coming.values()]:
             self._end(upload)
 
     def next_timeout(self) -> float | None:
         """When ``handle_timeout`` should be called, or None."""
-        waits = any(upload.params is None for upload in self._coming.values())
+        waits = any(not upload.ended for upload in self._coming.values())
         return self._heard + BODY_TIMEOUT if waits and not self.full else None
 
     def handle_timeout(self, *, now: float) -> bool:
@@ -175,6 +184,17 @@ class Uploads:
         return True
 
     # --- private ---
+
+    def _read(self, upload: _Upload, data: bytes, now: float) -> None:
+        reader = upload.reader
+        known = reader.size is not None
+        try:
+            for part in reader.feed(data):
+                upload.digest.update(part)
+                upload.rest += part
+        finally:  # also before a fault that came behind it: how the bytes are cut does not matter
+            if not known and reader.size is not None:
+                self._judge(upload, reader.before(), reader.size, now)
 
     def _judge(self, upload: _Upload, before: Params, size: int, now: float) -> None:
         """The head of the body is there."""
@@ -191,17 +211,29 @@ class Uploads:
         """Give the store what is due, or the quest to whoever decides."""
         if upload.over or upload.key in self._writing:
             return
-        if upload.unwritten >= self._piece:
-            data = upload.take_rest()
+        due = len(upload.rest) // self._piece * self._piece
+        if due:
+            data = upload.take(due)
+            upload.with_store = len(data)
             upload.written += len(data)
             self._writing[upload.key] = upload
             self.effects.append(WriteBody(self._effect_id(), upload.key, data))
-        elif upload.params is not None:
-            size, digest, rest = upload.reader.size, upload.digest.hexdigest(), upload.take_rest()
-            if size is not None:
-                upload.params["file"] = Body(upload.key, size, digest, upload.written, rest)
-            self._forget(upload)
-            self.whole.append(QuestReceived(upload.quest_id, upload.method, upload.params))
+        elif upload.ended:
+            self._hand_over(upload)
+
+    def _hand_over(self, upload: _Upload) -> None:
+        """The quest is whole: its map is read only now, so that it is not held meanwhile."""
+        try:
+            params = upload.reader.params()
+        except PayloadError as fault:
+            self._refuse(upload, fault.code, str(fault))
+            return
+        size, digest = upload.reader.size, upload.digest.hexdigest()
+        if size is not None:
+            rest = upload.take(self._piece)
+            params["file"] = Body(upload.key, size, digest, upload.written, rest)
+        self._forget(upload)
+        self.whole.append(QuestReceived(upload.quest_id, upload.method, params))
 
     def _refuse_if(self, upload: _Upload, refusal: tuple[int, str] | None) -> None:
         if refusal is not None:

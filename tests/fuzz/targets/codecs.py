@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import cast
 
 from rtm_proto.codes import Code
@@ -13,6 +14,7 @@ from rtm_proto.inspection import Found, inspect, read_input, to_json, to_text
 from rtm_proto.package import (
     MAX_PACKAGE,
     VERSION,
+    WHOLE,
     Kind,
     Package,
     Splitter,
@@ -23,6 +25,7 @@ from rtm_proto.package import (
 from rtm_proto.payload import (
     MAX_DEPTH,
     MAX_NODES,
+    bytes_of,
     decode,
     decode_json,
     encode,
@@ -30,6 +33,7 @@ from rtm_proto.payload import (
     scan,
     unpack,
 )
+from rtm_proto.payload_reader import PayloadReader
 
 from ..choices import CUTS, Choices, ways
 from ..footprint import footprint
@@ -39,6 +43,7 @@ NODES = (MAX_NODES, 8, 64, 256)
 WIDTHS = (100, 1, 24, 40)
 SHOWN = 2000  # characters of an item that has no payload
 HEAD = 16  # bytes that may have to be there before a package is judged
+WHOLE_TO = (0, 30, 100)  # bytes of a package that comes whole
 
 
 def fuzz_package(data: bytes) -> None:
@@ -49,6 +54,8 @@ def fuzz_package(data: bytes) -> None:
     whole = _split([stream], limit)
     for pieces in ways(stream, places):
         assert _split(pieces, limit) == whole, pieces
+        for whole_to in WHOLE_TO:
+            assert _split(pieces, limit, whole_to)[:3] == whole[:3], (pieces, whole_to)
     offset = 0
     for package in whole[0]:
         original = stream[offset : offset + package.size]
@@ -62,10 +69,15 @@ def fuzz_package(data: bytes) -> None:
 
 
 def fuzz_payload(data: bytes) -> None:
-    """Only PayloadError; the fast way, the slow way and the scan agree; writing is stable."""
+    """Only PayloadError; the fast way, the slow way and the scan agree; writing is stable.
+
+    The reader of pieces agrees with them.
+    """
     choices = Choices(data)
     max_nodes = NODES[choices.byte() % len(NODES)]
     body = choices.rest()
+    for pieces in ways(body, body[:CUTS]):
+        _check_reader(pieces, body)
     end = None
     try:
         end = scan(body, max_nodes=max_nodes)
@@ -131,17 +143,66 @@ def fuzz_inspection(data: bytes) -> None:
             assert 0 < len(to_text(item, width=width)) <= SHOWN + 128 * len(stream)
 
 
-def _split(pieces: Iterable[bytes], limit: int) -> tuple[list[Package], object, int, int | None]:
-    splitter = Splitter(limit)
+def _split(
+    pieces: Iterable[bytes], limit: int, whole_to: int = WHOLE
+) -> tuple[list[Package], object, int, int | None]:
+    splitter = Splitter(limit, whole_to)
     packages: list[Package] = []
     for piece in pieces:
         packages += splitter.feed(piece)
         assert splitter.pending <= max(limit, HEAD)
         assert splitter.fault is None or splitter.pending == 0
+    if whole_to < WHOLE:
+        packages = _put_together(packages)
+        if packages and packages[-1].left:
+            packages.pop()
     assert all(package.size <= limit for package in packages)
     fault = splitter.fault
     told = fault and (str(fault), fault.code, fault.limit, fault.seq)
     return packages, told, splitter.pending, splitter.announced if fault is None else None
+
+
+def _put_together(packages: Iterable[Package]) -> list[Package]:
+    """Those that came in parts, whole; of the last some may still be ``left``."""
+    whole: list[Package] = []
+    for package in packages:
+        if package.part < 2:
+            whole.append(replace(package, part=0))
+        else:
+            assert whole[-1].left == package.left + len(package.payload)
+            assert package.payload
+            whole[-1].payload += package.payload
+            whole[-1].left = package.left
+    return whole
+
+
+def _check_reader(pieces: Iterable[bytes], payload: bytes) -> None:
+    """What a reader makes of the pieces is what ``decode`` makes of them all."""
+    reader = PayloadReader("file", limit=WHOLE)
+    body = b""
+    fault: PayloadError | None = None
+    params: dict[str, object] = {}
+    try:
+        for piece in pieces:
+            for part in reader.feed(piece):
+                body += part
+        params = reader.params()
+    except PayloadError as exc:
+        fault = exc
+    try:
+        expected = decode(payload)
+    except PayloadError as exc:
+        assert fault is not None and fault.code == exc.code, (fault, exc)
+        return
+    assert fault is None, fault
+    if reader.size is None:
+        assert not isinstance(expected.get("file"), bytes | str)
+    else:
+        assert body == bytes_of(expected, "file") and len(body) == reader.size
+        expected["file"] = b""
+        before = [*params][: [*params].index("file")]
+        assert encode(reader.before()) == encode({key: params[key] for key in before})
+    assert encode(params) == encode(expected)
 
 
 def _written(package: Package) -> bytes:

@@ -15,6 +15,8 @@ from rtm_proto.events import (
     Event,
     Lost,
     Opened,
+    QuestBegun,
+    QuestPiece,
     QuestReceived,
     Refused,
     TimedOut,
@@ -30,6 +32,7 @@ from .links import NONCE, SWITCH, UPGRADE
 
 MAX_PACKAGE = 500
 MAX_UNSENT = 2000
+MAX_WHOLE = 60
 IN_HAND = 4
 METHODS = ("*ping", "auth", "pushmsg", "*status", "kickout", "", "x" * 256, "fire")
 PARAMS: tuple[Params, ...] = (
@@ -66,6 +69,7 @@ class _Run:
             max_package=MAX_PACKAGE,
             max_in_hand=IN_HAND,
             max_unsent=MAX_UNSENT,
+            max_whole=MAX_WHOLE if options & 32 else None,
             stop_code=20_001 if options & 4 else None,
             wall_ms=(lambda: 1_700_000_000_000) if server else None,
         )
@@ -75,6 +79,7 @@ class _Run:
         self._ended: Counter[int] = Counter()
         self._received: list[int] = []
         self._owed: set[int] = set()
+        self._coming = (0, 0)  # the peer's quest that comes in pieces, and what is left of it
         self._streamed = 0
         self._events = 0
         self._opened = 0
@@ -241,6 +246,15 @@ class _Run:
             case Answered(quest) | Refused(quest) | TimedOut(quest) | Lost(quest):
                 self._ended[quest] += 1
                 assert quest not in self._forgotten, "an event after forget"
+            case QuestBegun(quest, _, left):
+                assert left > 0
+                self._coming = (quest, left)
+                self._received.append(quest)
+                self._owed.add(quest)
+                assert len(self._owed) <= IN_HAND
+            case QuestPiece(quest, data, left):
+                assert data and self._coming == (quest, left + len(data))
+                self._coming = (quest, left)
             case QuestReceived(quest):
                 self._received.append(quest)
                 self._owed.add(quest)

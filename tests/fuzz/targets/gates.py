@@ -27,6 +27,7 @@ PID = 11000001
 USERS = {uid: f"token of {uid}" for uid in (1001, 1002, 1003)}
 ENDPOINT = "gate.test:13461"
 LIMITS = Limits(max_file=700, max_rooms=2, max_members=3)
+PIECES = (65_536, 64)  # bytes of a quest that comes whole, on the file port
 MAX_VISITS = 6
 MAX_STORED = 2000  # bytes of files
 METHODS = (
@@ -55,12 +56,32 @@ SLACK = 16_384
 
 
 def fuzz_gate(data: bytes) -> None:
-    """Never raises; each quest is answered once; when all have left, nothing of them is kept."""
-    choices = Choices(data)
-    run = _Run()
-    while choices:
-        run.step(choices)
-    run.end()
+    """Never raises; each quest is answered once; when all have left, nothing of them is kept.
+
+    So it is where large quests come whole, and where they come in pieces.
+    """
+    for piece in PIECES:
+        choices = Choices(data)
+        run = _Run(piece)
+        while choices:
+            run.step(choices)
+        run.end()
+
+
+class _Store(MemoryStore):
+    """Knows which bodies are neither saved nor dropped."""
+
+    def __init__(self, *, max_bytes: int) -> None:
+        super().__init__(max_bytes=max_bytes)
+        self.drafts: set[str] = set()
+
+    def write_body(self, key: str, data: bytes) -> None:
+        super().write_body(key, data)
+        self.drafts.add(key)
+
+    def drop_body(self, key: str) -> None:
+        super().drop_body(key)
+        self.drafts.discard(key)
 
 
 class _Guest:
@@ -85,13 +106,13 @@ class _Guest:
 class _Run:
     """A gate, its guests, the time, and the effects under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, piece: int) -> None:
         self._now = 1000.0
         self._made: list[str] = []
         self._grants: list[tuple[str, int, str, str, int]] = []  # token, uid, cmd, key, target
-        self._store = MemoryStore(max_bytes=MAX_STORED)
+        self._store = _Store(max_bytes=MAX_STORED)
         self._gate = Gate(
-            GateSettings(PID, USERS, ENDPOINT, limits=LIMITS),
+            GateSettings(PID, USERS, ENDPOINT, limits=LIMITS, piece=piece),
             wall_ms=lambda: 1_700_000_000_000 + int(self._now * 1000),
             make_token=self._make_token,
             store=self._store,
@@ -168,7 +189,8 @@ class _Run:
         for guest in self._guests:
             assert guest.visit.reason is not None
         held = self._gate.held()
-        assert (held.visits, held.downloads) == (0, 0)
+        assert (held.visits, held.downloads, held.uploads, held.unproven) == (0, 0, 0, 0)
+        assert self._store.drafts == set(), "a draft that nobody has dropped"
         assert (held.decisions.logins, held.decisions.rooms, held.decisions.effects) == (0, 0, 0)
         self._guests.clear()
         for kept in reachable(self._gate):
@@ -187,7 +209,7 @@ class _Run:
 
     def _say(self, guest: _Guest, data: bytes, *, plain: bool = False) -> None:
         guest.plain = guest.plain and plain
-        if data and not guest.visit.finished and not guest.left:
+        if data and not guest.visit.finished and not guest.left and not guest.visit.full:
             guest.visit.receive_data(data, now=self._now)
 
     def _upgrade(self, guest: _Guest) -> None:
@@ -196,7 +218,7 @@ class _Run:
 
     def _ask(self, guest: _Guest, method: str, payload: bytes) -> None:
         seq = len(guest.asked) + 1
-        if not guest.visit.finished and not guest.left:
+        if not guest.visit.finished and not guest.left and not guest.visit.full:
             guest.asked.append(seq)
         data = encode_quest(method.encode(), payload, seq)
         self._say(guest, self._frame(guest, data), plain=True)

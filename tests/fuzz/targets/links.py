@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import h11
 
@@ -16,6 +17,7 @@ from ..choices import CUTS, Choices, ways
 from ..footprint import footprint
 
 LIMITS = (200, 60, 1000, 8_388_608)
+WHOLE_TO = 40  # bytes of a package that comes whole, where large ones come in parts
 NONCE = b"the sample nonce"
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # the same as base64
 UPGRADE = (
@@ -44,6 +46,9 @@ def fuzz_link(data: bytes) -> None:
     whole = _read(make(limit), [stream], limit, shakes=shakes, with_eof=with_eof)
     for pieces in ways(stream, places):
         assert _read(make(limit), pieces, limit, shakes=shakes, with_eof=with_eof) == whole, pieces
+        link = make(limit)
+        link.set_max_whole(WHOLE_TO)
+        assert _read(link, pieces, limit, shakes=shakes, with_eof=with_eof) == whole, pieces
 
 
 def _read(
@@ -78,10 +83,25 @@ def _read(
     link.receive_eof()
     link.close(CloseReason(CloseKind.IDLE))
     assert link.ended is ended and not link.packages() and not link.data_to_send()
+    packages = _put_together(packages)
     assert all(package.size <= limit for package in packages)
     told = refusal and (refusal.status, str(refusal), refusal.body)
     fault = link.fault and (str(link.fault), link.fault.limit, link.fault.seq)
     return packages, ended, fault, told, link.is_open, out
+
+
+def _put_together(packages: Sequence[Package]) -> list[Package]:
+    """The packages, those that came whole in parts included."""
+    whole: list[Package] = []
+    for package in packages:
+        if package.part < 2:
+            whole.append(replace(package, part=0))
+        else:
+            assert whole[-1].left == package.left + len(package.payload)
+            whole[-1].payload += package.payload
+            whole[-1].left = package.left
+    assert not any(package.left for package in whole[:-1])
+    return [package for package in whole if not package.left]
 
 
 def _client(limit: int) -> WebSocketLink:
