@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from rtm_proto.codes import Code
 from rtm_proto.errors import StoreFault
 from rtm_proto.events import QuestBegun, QuestPiece, QuestReceived
-from rtm_proto.gate.decisions import Body, Visitor
+from rtm_proto.gate.decisions import BODY_LIFE, Body, Visitor
 from rtm_proto.gate.store import DropBody, MemoryStore, WriteBody
+from rtm_proto.gate.tokens import TOKEN_LIFE
 from rtm_proto.gate.uploads import BODY_TIMEOUT, MAX_UNPROVEN, Uploads
 from rtm_proto.payload import Params, encode
 from rtm_proto.payload_reader import MAX_COLLECTED
@@ -550,9 +551,32 @@ def test_whoever_waits_for_the_store_is_not_silent() -> None:
     assert desk.full()
     assert desk.uploads.next_timeout() is None
     assert not desk.uploads.handle_timeout(now=1000)
-    desk.now = 1000.0
+    desk.now = 500.0
     desk.work()
-    assert desk.uploads.next_timeout() == 1000 + BODY_TIMEOUT
+    assert desk.uploads.next_timeout() == 500 + BODY_TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "limit"),
+    [(TOKEN, {}, BODY_LIFE), ({}, TOKEN, TOKEN_LIFE), ({}, {}, TOKEN_LIFE)],
+)
+def test_a_body_that_trickles_has_its_end(before: Params, after: Params, limit: float) -> None:
+    desk = Desk()
+    data = payload(10_000, before, after)
+    desk.begin()
+    desk.piece(data[:100])
+    at = 100
+    while desk.uploads.handle_timeout(now=desk.now) is None:
+        desk.work()
+        desk.piece(data[at : at + 1])
+        at += 1
+        desk.now += 10.0
+    assert desk.now == limit
+    desk.look()
+    [(_, code, text)] = desk.refused
+    assert code == Code.INVALID_CONNECTION and "too slowly" in text
+    desk.work()
+    assert desk.store.drafts == {} and not desk.unproven
 
 
 # --- anything, in any order ---

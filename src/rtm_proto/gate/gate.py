@@ -35,7 +35,7 @@ from .decisions import Answer, Decisions, Limits, Part, Push, Refuse, Visitor
 from .front import Fetch, Front, Left, Raw, Rejected, Upgrade
 from .http import FileExchange
 from .store import DropBody, Effect, FindFile, ReadFile, Store, StoredFile, WriteBody
-from .uploads import BODY_TIMEOUT, PIECE, Uploads
+from .uploads import PIECE, Uploads
 
 HANDSHAKE_TIMEOUT = 5.0  # seconds until a visitor has said what it speaks
 LOGIN_TIMEOUT = 10.0  # seconds until a visitor of the main port has logged in
@@ -165,10 +165,10 @@ class Visit:
             if self._next_ping is not None and now >= self._next_ping:
                 self._next_ping = now + self._gate.settings.ping_every
                 self._push("ping", {}, now)
-            if self._uploads.handle_timeout(now=now):
+            too_slow = self._uploads.handle_timeout(now=now)
+            if too_slow is not None:
                 self._see_to_uploads(now)
-                text = f"no byte for {BODY_TIMEOUT:g} s inside a body"
-                connection.close(now=now, reason=CloseReason(CloseKind.IDLE, text))
+                connection.close(now=now, reason=CloseReason(CloseKind.IDLE, too_slow))
             connection.handle_timeout(now=now)
 
     def collect(self, *, now: float) -> None:

@@ -6,7 +6,8 @@
 
 What can be refused is refused before its body: an unknown method, a size over the limit, and a
 bad token where it stands before the file in the map, as our clients send it. Where it comes later
-the body is taken, for at most MAX_UNPROVEN quests at once in the whole gate. Of a body at most
+the body is taken, for at most MAX_UNPROVEN quests at once in the whole gate, and for no longer than
+a token lives. Of a body at most
 two pieces and what was read at once are in memory, and there is one at a time: ``full`` says that
 no more may be read until the store has written.
 """
@@ -22,8 +23,9 @@ from ..errors import PayloadError, StoreFault
 from ..events import QuestBegun, QuestId, QuestPiece, QuestReceived
 from ..payload import Params
 from ..payload_reader import PayloadReader
-from .decisions import Body, Refuse, Visitor
+from .decisions import BODY_LIFE, Body, Refuse, Visitor
 from .store import DropBody, WriteBody
+from .tokens import TOKEN_LIFE
 
 PIECE = 65_536  # bytes of a package that is received whole, and that the store gets at a time
 BODY_TIMEOUT = 30.0  # seconds without a byte inside a body (spec 16)
@@ -53,14 +55,16 @@ class _Upload:
         "quest_id",
         "reader",
         "rest",
+        "until",
         "with_store",
         "written",
     )
 
-    def __init__(self, quest_id: QuestId, method: str, key: str) -> None:
+    def __init__(self, quest_id: QuestId, method: str, key: str, until: float) -> None:
         self.quest_id = quest_id
         self.method = method
         self.key = key
+        self.until = until  # the body has to be here by then
         self.reader = PayloadReader("file", limit_code=Code.FILE_TOO_LARGE)
         self.digest = md5(usedforsecurity=False)
         self.rest = bytearray()  # of the body, not given to the store yet
@@ -131,7 +135,7 @@ class Uploads:
 
     def begun(self, event: QuestBegun, *, now: float) -> None:
         """A large quest begins."""
-        upload = _Upload(event.quest_id, event.method, self._make_key())
+        upload = _Upload(event.quest_id, event.method, self._make_key(), now + TOKEN_LIFE)
         self._coming[event.quest_id] = upload
         self._heard = now
         self._refuse_if(upload, self._check(event.method, {}, 0, now=now))
@@ -170,18 +174,21 @@ class Uploads:
 
     def next_timeout(self) -> float | None:
         """When ``handle_timeout`` should be called, or None."""
-        waits = any(not upload.ended for upload in self._coming.values())
-        return self._heard + BODY_TIMEOUT if waits and not self.full else None
+        times = [upload.until for upload in self._coming.values() if not upload.ended]
+        return min(*times, self._heard + BODY_TIMEOUT) if times and not self.full else None
 
-    def handle_timeout(self, *, now: float) -> bool:
-        """Time has passed; whether the visitor has been silent inside a body for too long."""
+    def handle_timeout(self, *, now: float) -> str | None:
+        """Time has passed; why the visitor is to go, if it is: a body does not come on."""
         when = self.next_timeout()
         if when is None or now < when:
-            return False
+            return None
+        silent = now >= self._heard + BODY_TIMEOUT
+        text = (
+            f"no byte for {BODY_TIMEOUT:g} s inside a body" if silent else "a body came too slowly"
+        )
         for upload in [*self._coming.values()]:
-            text = f"no byte for {BODY_TIMEOUT:g} s inside a body"
             self._refuse(upload, Code.INVALID_CONNECTION, text)
-        return True
+        return text
 
     # --- private ---
 
@@ -199,7 +206,10 @@ class Uploads:
     def _judge(self, upload: _Upload, before: Params, size: int, now: float) -> None:
         """The head of the body is there."""
         self._refuse_if(upload, self._check(upload.method, before, size, now=now))
-        if upload.over or "token" in before:
+        if upload.over:
+            return
+        if "token" in before:
+            upload.until = now + BODY_LIFE
             return
         if len(self._unproven) >= MAX_UNPROVEN:
             text = f"{MAX_UNPROVEN} files whose token comes behind them are on their way already"
