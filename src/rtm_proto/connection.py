@@ -78,7 +78,8 @@ TRANSITIONS: dict[tuple[State, Input], State] = {
 }
 """The whole table; what is absent is a local error that changes nothing."""
 
-_OPEN, _CLOSE, _ALIVE = "open", "close", "alive"  # the timers beside those of the quests
+_NEW, _OPENING, _OPEN, _CLOSING, _CLOSED = State  # a member is slow to look up in its class
+_TO_OPEN, _TO_CLOSE, _ALIVE = "open", "close", "alive"  # the timers beside those of the quests
 
 
 class Machine(Protocol):
@@ -139,7 +140,7 @@ class Connection:
         *oversize_code*: what a quest over the link's limit is refused with. *stop_code*: what the
         quests that come in CLOSING are refused with; without it they are received as ever.
         """
-        self.state = State.NEW
+        self.state = _NEW
         self.reason: CloseReason | None = None
         self.abrupt = False
         """Once CLOSED: whether the transport is to be dropped at once, without goodbye."""
@@ -179,12 +180,12 @@ class Connection:
     @property
     def open(self) -> bool:
         """Whether quests can be sent: OPEN, and neither closing nor closed."""
-        return self.state is State.OPEN
+        return self.state is _OPEN
 
     @property
     def finished(self) -> bool:
         """Whether it is CLOSED: what ``data_to_send`` gives now is the last of it."""
-        return self.state is State.CLOSED
+        return self.state is _CLOSED
 
     @property
     def full(self) -> bool:
@@ -199,7 +200,8 @@ class Connection:
         Before the link is open the quest waits for it. Raises LocalProtocolError for a bad method,
         bad params or a package over the limit, ConnectionLost when closing or closed.
         """
-        self._check_open(method)
+        if self.state is not _OPEN:
+            self._check_open(method)
         _check_deadline(deadline)
         quest_id = self._session.quest(method, params)
         if deadline is not None:
@@ -215,9 +217,10 @@ class Connection:
         Other packages wait until it is whole. Raises as ``send_quest``, and LocalProtocolError
         before the link is open or while another quest is sent in pieces.
         """
-        self._check_open(method)
+        if self.state is not _OPEN:
+            self._check_open(method)
         _check_deadline(deadline)
-        if self.state is not State.OPEN or self._streamed is not None:
+        if self.state is not _OPEN or self._streamed is not None:
             raise LocalProtocolError("a quest in pieces needs an open link with none under way")
         if len(head) > psize:
             raise LocalProtocolError(f"a payload of {psize} bytes cannot begin with {len(head)}")
@@ -235,7 +238,7 @@ class Connection:
 
         Raises LocalProtocolError when this quest is not the one under way, or for too many bytes.
         """
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return
         if quest_id != self._streamed:
             raise LocalProtocolError(f"quest {quest_id} is not being sent in pieces")
@@ -247,7 +250,8 @@ class Connection:
 
     def send_oneway(self, method: str, params: Params) -> None:
         """Tell. Raises as ``send_quest``."""
-        self._check_open(method)
+        if self.state is not _OPEN:
+            self._check_open(method)
         self._session.oneway(method, params)
         self._flush()
 
@@ -256,13 +260,13 @@ class Connection:
 
         Raises LocalProtocolError for bad params, or when the quest has been answered already.
         """
-        if self.state is not State.CLOSED:
+        if self.state is not _CLOSED:
             self._session.answer(quest_id, params)
             self._flush()
 
     def refuse(self, quest_id: QuestId, code: int, text: str) -> None:
         """Answer a quest of the peer with an error; otherwise as ``answer``."""
-        if self.state is not State.CLOSED:
+        if self.state is not _CLOSED:
             self._session.refuse(quest_id, code, text)
             self._flush()
 
@@ -284,18 +288,18 @@ class Connection:
         At once, and abruptly, while the link is not open or a body is half sent.
         """
         before = self.state
-        if before in (State.CLOSING, State.CLOSED):
+        if before in (_CLOSING, _CLOSED):
             return
         if reason is not None:
             self._close_reason = reason
         self.state = TRANSITIONS[before, Input.CLOSE]
-        if self.state is State.CLOSED:
-            self._finish(self._close_reason, abrupt=before is State.OPENING)
+        if self.state is _CLOSED:
+            self._finish(self._close_reason, abrupt=before is _OPENING)
         elif self._link.in_package:
             self._finish(self._close_reason)
         else:
             self._session.stop_code = self._stop_code
-            self._deadlines.set(_CLOSE, now + self._close_timeout)
+            self._deadlines.set(_TO_CLOSE, now + self._close_timeout)
             self._close_when_idle()
 
     # --- what happened ---
@@ -303,10 +307,10 @@ class Connection:
     def connected(self, *, now: float) -> None:
         """The transport is up; too late once CLOSED. Raises LocalProtocolError if it was before."""
         self._move(Input.CONNECTED)
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return
         self._heard = now
-        self._deadlines.set(_OPEN, now + self._open_timeout)
+        self._deadlines.set(_TO_OPEN, now + self._open_timeout)
         self._link.start()
         self._after_link(now)
 
@@ -315,8 +319,9 @@ class Connection:
 
         Raises LocalProtocolError before ``connected``.
         """
-        self._check_connected()
-        if self.state is State.CLOSED or not data:
+        if self.state is not _OPEN:
+            self._check_connected()
+        if self.state is _CLOSED or not data:
             return
         self._heard = now
         self._pings = 0
@@ -326,14 +331,14 @@ class Connection:
     def receive_eof(self, *, now: float) -> None:
         """The peer will send no more bytes. Raises LocalProtocolError before ``connected``."""
         self._check_connected()
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return
         self._link.receive_eof()
         self._after_link(now)
 
     def abort(self, reason: CloseReason) -> None:
         """The transport is gone, or is to be dropped at once; ``Closed`` follows."""
-        if self.state is not State.CLOSED:
+        if self.state is not _CLOSED:
             self._finish(reason, abrupt=True)
 
     def handle_timeout(self, *, now: float) -> None:
@@ -344,14 +349,14 @@ class Connection:
                 if key == self._streamed:
                     text = "the deadline passed inside a body"
                     self._finish(CloseReason(CloseKind.LOCAL, text))
-            elif key == _OPEN:
+            elif key == _TO_OPEN:
                 text = f"the handshake took longer than {self._open_timeout:g} s"
                 self._finish(CloseReason(CloseKind.HANDSHAKE, text), abrupt=True)
-            elif key == _CLOSE:
+            elif key == _TO_CLOSE:
                 self._finish(self._close_reason)
             else:
                 self._check_alive(now)
-            if self.state is State.CLOSED:
+            if self.state is _CLOSED:
                 return
         self._close_when_idle()
 
@@ -386,18 +391,18 @@ class Connection:
         self.state = after
 
     def _check_open(self, method: str) -> None:
-        if self.state in (State.CLOSING, State.CLOSED):
+        if self.state in (_CLOSING, _CLOSED):
             raise ConnectionLost(method, self.reason or self._close_reason)
 
     def _check_connected(self) -> None:
-        if self.state is State.NEW:
+        if self.state is _NEW:
             raise LocalProtocolError("the transport brings nothing before it is connected")
 
     def _after_link(self, now: float) -> None:
         link, session = self._link, self._session
-        if self.state is State.OPENING and link.is_open:
+        if self.state is _OPENING and link.is_open:
             self._move(Input.LINK_OPENED)
-            self._deadlines.drop(_OPEN)
+            self._deadlines.drop(_TO_OPEN)
             self._deadlines.set(_ALIVE, now + self._silence)
             session.events.append(Opened())
         for package in link.packages():
@@ -411,28 +416,31 @@ class Connection:
         fault = link.fault
         if fault is not None and fault.seq is not None:
             session.refuse_seq(fault.seq, self._oversize_code, str(fault))
-        self._flush()
+        if session.waiting:
+            self._flush()
         if link.ended is not None:
             # A peer that leaves while we are closing only follows: our reason is why it ended.
-            follows = self.state is State.CLOSING and link.ended.kind is CloseKind.PEER_CLOSED
+            follows = self.state is _CLOSING and link.ended.kind is CloseKind.PEER_CLOSED
             self._finish(self._close_reason if follows else link.ended)
-        else:
+        elif self.state is _CLOSING:
             self._close_when_idle()
 
     def _flush(self) -> None:
         """Hand the session's packages to the link, unless they have to wait for it."""
         session, link = self._session, self._link
-        if self._unsent + session.waiting - session.largest > self._max_unsent:
+        if not session.waiting:
+            self._close_when_idle()
+        elif self._unsent + session.waiting - session.largest > self._max_unsent:
             text = f"more than {self._max_unsent} bytes wait for a peer that does not read"
             self._finish(CloseReason(CloseKind.LIMIT, text), abrupt=True)
-        elif self.state in (State.OPEN, State.CLOSING) and not link.in_package:
+        elif self.state in (_OPEN, _CLOSING) and not link.in_package:
             self._unsent += session.waiting
             for package in session.packages():
                 link.send_package(package)
             self._close_when_idle()
 
     def _close_when_idle(self) -> None:
-        if self.state is State.CLOSING and not self._session.pending and not self._session.owed:
+        if self.state is _CLOSING and not self._session.pending and not self._session.owed:
             self._finish(self._close_reason)
 
     def _check_alive(self, now: float) -> None:
@@ -464,7 +472,7 @@ class Connection:
         self.abrupt = abrupt or reason.kind is CloseKind.PEER_RESET or self._link.in_package
         if not self.abrupt:
             self._link.close(reason)
-        self.state = State.CLOSED
+        self.state = _CLOSED
         self._streamed = None
         self._deadlines = Deadlines()
         self._session.lose(reason)

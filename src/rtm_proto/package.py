@@ -30,6 +30,7 @@ MAX_PACKAGE = 8_388_608  # bytes, header included; FPNN.global.max.package.len o
 MAX_SEQ = 0xFFFFFFFF
 WHOLE = 1 << 33  # bytes; more than a header can announce
 
+_SEQ_END = HEADER_SIZE + 4
 _HEADER = Struct("<4sBBBBI")
 _HEADER_SEQ = Struct("<4sBBBBII")
 
@@ -168,28 +169,21 @@ class Splitter:
                 return []
             buffer = self._buffer
         packages: list[Package] = []
-        offset = 0
+        offset = taken = 0
         try:
-            while True:
+            while offset >= 0:
+                taken = offset
                 if self._part is not None:
-                    offset = self._take_part(self._part, buffer, offset, packages)
-                end = self._measure(buffer, offset)
-                if end is None:
-                    break
-                package = _cut(buffer, offset, end)
-                packages.append(package)
-                if package.part:
-                    self._part = replace(package)
-                    self._size = package.size + package.left
-                offset = end
+                    taken = self._take_part(self._part, buffer, offset, packages)
+                offset = self._take(buffer, taken, packages)
         except FramingError as fault:
             self.fault = fault
             self._buffer = bytearray()
             return packages
         if buffer is self._buffer:
-            del self._buffer[:offset]
-        elif offset < len(data):
-            self._buffer += data[offset:]
+            del self._buffer[:taken]
+        elif taken < len(data):
+            self._buffer += data[taken:]
         return packages
 
     def _take_part(
@@ -209,64 +203,67 @@ class Splitter:
                 self._part = None
         return offset + size
 
-    def _measure(self, data: bytes | bytearray | memoryview, offset: int) -> int | None:
-        """Where the package at *offset* ends, or the head of one that comes in parts; None if that
-        has not come yet."""
+    def _take(
+        self, data: bytes | bytearray | memoryview, offset: int, packages: list[Package]
+    ) -> int:
+        """The package at *offset*, or the head of one that comes in parts; where it ends, or -1 if
+        that has not come yet."""
         have = len(data) - offset
-        if have < HEADER_SIZE:
+        if have >= _SEQ_END:
+            magic, version, flag, kind, ss, psize, seq = _HEADER_SEQ.unpack_from(data, offset)
+        elif have >= HEADER_SIZE:
+            head = bytes(data[offset:]).ljust(_SEQ_END)
+            magic, version, flag, kind, ss, psize, seq = _HEADER_SEQ.unpack(head)
+        else:
             self._need = 0
-            if have == 0:
-                return None
-            head = bytes(data[offset : offset + 4])
-            if not MAGIC.startswith(head):
-                raise _wrong_magic(head)
-            if have >= 7 and data[offset + 6] > Kind.ANSWER:
-                raise _wrong_kind(data[offset + 6])
-            return None
-        magic, _version, _flag, kind, ss, psize = _HEADER.unpack_from(data, offset)
+            _check_start(bytes(data[offset:]))
+            return -1
         if magic != MAGIC:
             raise _wrong_magic(magic)
-        if kind > Kind.ANSWER:
+        start = offset + _SEQ_END
+        status = 0
+        if kind == 2:  # Kind.ANSWER; an Enum's members are slow to look up
+            status, ss = ss, 0
+        elif kind == 0:
+            start -= 4
+            seq = 0
+        elif kind > 2:
             raise _wrong_kind(kind)
-        seq_size = 0 if kind == Kind.ONEWAY else 4
-        size: int = HEADER_SIZE + seq_size + (0 if kind == Kind.ANSWER else ss) + psize
+        body: int = start + ss
+        end: int = body + psize
+        size = end - offset
         if size > self.limit:
-            seq = None
-            if kind == Kind.TWOWAY:  # the quest can be refused by its seq: 4 bytes more to wait for
-                if have < HEADER_SIZE + 4:
-                    self._need = 0
-                    return None
-                seq = int.from_bytes(data[offset + 12 : offset + 16], "little")
+            if kind == 1 and have < _SEQ_END:  # it can be refused by its seq: wait for that
+                self._need = 0
+                return -1
             raise FramingError(
                 f"a package of {size} bytes is over the limit of {self.limit}",
                 Code.INVALID_PACKAGE,
                 limit=True,
-                seq=seq,
+                seq=seq if kind == 1 else None,
             )
-        needed = size - psize if size > self.whole_to else size
-        if have < needed:
-            self._need, self._size = needed, size
-            return None
-        return offset + needed
+        whole = size <= self.whole_to
+        if not whole:
+            end = body
+        if len(data) < end:
+            self._need, self._size = end - offset, size
+            return -1
+        method = bytes(data[start:body]) if ss else b""
+        package = Package(kind, version, flag, status, seq, method, bytes(data[body:end]))
+        packages.append(package)
+        if not whole and psize:
+            package.part, package.left = 1, psize
+            self._part = replace(package)
+            self._size = size
+        return end
 
 
-def _cut(data: bytes | bytearray | memoryview, offset: int, end: int) -> Package:
-    """The package between *offset* and *end*, or the first part of it, which has no payload."""
-    _magic, version, flag, kind, ss, psize = _HEADER.unpack_from(data, offset)
-    start = offset + HEADER_SIZE
-    seq = 0
-    if kind != Kind.ONEWAY:
-        seq = int.from_bytes(data[start : start + 4], "little")
-        start += 4
-    if kind == Kind.ANSWER:
-        status, method = ss, b""
-    else:
-        status, method = 0, bytes(data[start : start + ss])
-        start += ss
-    package = Package(kind, version, flag, status, seq, method, bytes(data[start:end]))
-    if psize > end - start:
-        package.part, package.left = 1, psize
-    return package
+def _check_start(head: bytes) -> None:
+    """Find the fault in less than a header, where there is one already."""
+    if not MAGIC.startswith(head[:4]):
+        raise _wrong_magic(head[:4])
+    if len(head) >= 7 and head[6] > Kind.ANSWER:
+        raise _wrong_kind(head[6])
 
 
 def _wrong_magic(head: bytes) -> FramingError:

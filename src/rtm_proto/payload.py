@@ -36,6 +36,8 @@ MAX_DEPTH = 32  # maps and arrays inside each other, the outermost counted
 INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
 
+_BUFFER = 512  # bytes that an encoder begins with; it grows
+_Packer: Any = msgpack.Packer  # its type stubs do not know buf_size
 EMPTY = b"\x80"  # the empty map; psize 0 is not the same thing
 
 # Matches from any quote on, also where the closing one is missing: linear for every input.
@@ -51,7 +53,10 @@ def encode(params: Params) -> bytes:
     """
     _check_keys(params)
     try:
-        return msgpack.packb(params, use_bin_type=True, unicode_errors="surrogateescape")
+        # packb is this with a buffer of a megabyte, which costs more than most of our maps.
+        packer = _Packer(unicode_errors="surrogateescape", buf_size=_BUFFER)
+        packed: bytes = packer.pack(params)
+        return packed
     except (ValueError, TypeError, OverflowError, RecursionError) as exc:
         raise LocalProtocolError(f"payload cannot be encoded: {exc}") from exc
 

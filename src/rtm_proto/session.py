@@ -44,6 +44,8 @@ from .payload import EMPTY, Params, decode, decode_json, encode, encode_json
 
 MAX_IN_HAND = 64  # quests of the peer that wait for our answer; more are refused with 20011
 MAX_BAD_PACKAGES = 16  # malformed packages on one connection before it has to end
+_ANSWER, _TWOWAY = int(Kind.ANSWER), int(Kind.TWOWAY)  # an Enum's members are slow to look up
+_FLAGS = FLAG_MSGPACK | FLAG_JSON
 MAX_ABANDONED = 4096  # seqs of unanswered, given up quests that are not used again yet
 
 
@@ -201,10 +203,10 @@ class Session:
         if package.part > 1:
             self._receive_part(package)
             return None
-        if package.kind == Kind.ANSWER:
+        if package.kind == _ANSWER:
             return self._receive_answer(package)
-        two_way = package.kind == Kind.TWOWAY
-        flag = package.flag & (FLAG_MSGPACK | FLAG_JSON)
+        two_way = package.kind == _TWOWAY
+        flag = package.flag & _FLAGS
         try:
             method = package.method.decode()
         except UnicodeDecodeError:
@@ -216,7 +218,7 @@ class Session:
         if not package.method:
             self._malformed(package, flag, Code.INVALID_PACKAGE, "the method is empty")
             return None
-        if method.startswith("*") and self._receive_builtin(package, flag, method):
+        if method[:1] == "*" and self._receive_builtin(package, flag, method):
             return None
         in_pieces = package.part and two_way and flag == FLAG_MSGPACK
         try:
@@ -288,8 +290,10 @@ class Session:
         if not quest_id:
             quest_id = self._nameless = self._nameless - 1
         self._packages[quest_id] = package
-        self.waiting += len(package)
-        self.largest = max(self.largest, len(package))
+        size = len(package)
+        self.waiting += size
+        if size > self.largest:
+            self.largest = size
 
     def _owed_to(self, quest_id: QuestId) -> tuple[int, int, int]:
         owed = self._owed.get(quest_id)
