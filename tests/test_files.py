@@ -6,13 +6,14 @@ import io
 import os
 import sys
 from array import array
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pytest
 
 from rtm_proto.errors import FileUnusable
-from rtm_proto.files import Sink, Source
+from rtm_proto.files import AnySource, Sink, Source, StreamSource
 from rtm_proto.flows.steps import SourceOpened
 
 
@@ -85,6 +86,8 @@ def test_a_file_of_ones_own_is_rewound_and_never_closed(tmp_path: Path) -> None:
             assert read_all(source) == b"0123456789"
         source.close()
         assert not file.closed
+        with pytest.raises(FileUnusable, match="the file is not open"):
+            source.read(1)
     nameless = Source(io.BytesIO(b"data"))
     assert nameless.open() == SourceOpened(4, "", "the given file")
     with open(os.open(path, os.O_RDONLY), "rb") as numbered:  # its name is a number
@@ -284,3 +287,72 @@ def test_a_short_write_goes_on_where_it_ended(
     sink.finish()
     monkeypatch.undo()
     assert (tmp_path / "file").read_bytes() == b"0123456789"
+
+
+# --- any source, with waiting ---
+
+
+async def pieces(*given: object) -> AsyncIterator[Any]:
+    for piece in given:
+        yield piece
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Nothing here waits for anything."""
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("it waits")
+
+
+def test_a_local_file_is_the_same_with_waiting(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"0123456789")
+    source = AnySource(path)
+    assert run(source.open()) == SourceOpened(10, "photo.jpg", str(path))
+    assert [run(source.read(6)) for _ in range(3)] == [b"012345", b"6789", b""]
+    run(source.aclose())
+    with pytest.raises(FileUnusable, match="not open"):
+        run(source.read(1))
+
+
+def test_a_stream_is_read_in_whatever_size_is_wanted() -> None:
+    given = (b"012", bytearray(b"34"), memoryview(b"56789"), array("H", [0]), b"")
+    source = AnySource(StreamSource(10, lambda: pieces(*given[:3], b"", b"x"), "name"))
+    for _ in range(2):
+        assert run(source.open()) == SourceOpened(10, "name", "name")
+        sizes = [run(source.read(size)) for size in (2, 2, 2, 100, 100, 100)]
+        assert sizes == [b"01", b"2", b"34", b"56789", b"x", b""]
+    run(source.aclose())
+    with pytest.raises(FileUnusable, match="not open"):
+        run(source.read(1))
+    assert run(AnySource(StreamSource(0, pieces)).open()) == SourceOpened(0, "", "the given stream")
+
+
+@pytest.mark.parametrize("piece", ["text", 5, None])
+def test_a_stream_gives_bytes(piece: object) -> None:
+    source = AnySource(StreamSource(10, lambda: pieces(piece)))
+    run(source.open())
+    with pytest.raises(FileUnusable, match="a stream gives bytes, got"):
+        run(source.read(5))
+
+
+@pytest.mark.parametrize("size", [-1, 1.0, True, None])
+def test_a_stream_has_a_size(size: Any) -> None:
+    with pytest.raises(FileUnusable, match="size is an integer from 0, got"):
+        run(AnySource(StreamSource(size, pieces)).open())
+
+
+def test_a_stream_need_not_have_an_end_of_its_own() -> None:
+    class Plain:
+        def __aiter__(self) -> Plain:
+            return self
+
+        async def __anext__(self) -> bytes:
+            return b"more"
+
+    source = AnySource(StreamSource(8, Plain))
+    run(source.open())
+    assert [run(source.read(8)) for _ in range(3)] == [b"more"] * 3
+    run(source.aclose())

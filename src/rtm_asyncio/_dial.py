@@ -1,18 +1,22 @@
-"""Connecting: TCP, TLS, and the link that goes with an address."""
+"""Connecting: TCP, a proxy's tunnel, TLS, and the link that goes with an address."""
 
 from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import Any
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
+from anyio.streams.tls import TLSStream
 
 from rtm_proto.address import Address
-from rtm_proto.errors import ConnectFailed
+from rtm_proto.errors import ConnectFailed, LocalProtocolError
 from rtm_proto.link import Link, StreamLink
+from rtm_proto.proxies import Proxy, parse_proxy
 from rtm_proto.websocket import WebSocketLink
 
 Connect = Callable[[Address], Awaitable[anyio.abc.ByteStream]]
@@ -22,6 +26,7 @@ MakeLink = Callable[[Address], Link]
 """Makes the link for a connection to an address."""
 
 CONNECT_TIMEOUT = 10.0  # seconds, where no earlier deadline stands
+TUNNEL_SIZE = 4_096  # bytes of a proxy's answer that are read at once
 
 
 def make_link(address: Address) -> Link:
@@ -36,44 +41,130 @@ def make_link(address: Address) -> Link:
     )
 
 
+def chosen_proxy(proxy: str | Proxy | None, connect: Connect | None = None) -> Proxy | None:
+    """The proxy in a URL. Raises LocalProtocolError, also where *connect* is given besides."""
+    if proxy is not None and connect is not None:
+        raise LocalProtocolError("connect replaces the way through a proxy: give one of them")
+    return proxy if proxy is None or isinstance(proxy, Proxy) else parse_proxy(proxy)
+
+
 async def dial(
     address: Address,
     *,
     deadline: float,
     ssl_context: ssl.SSLContext | None,
     connect: Connect | None,
+    proxy: Proxy | None = None,
 ) -> anyio.abc.ByteStream:
     """A stream to *address*, at the latest at *deadline*. Raises ConnectFailed.
 
     *connect* replaces everything here. Without *ssl_context*, certificates and host names are
     checked as the system does.
     """
+    way = str(address) if proxy is None else f"{address} through {proxy}"
     try:
         with anyio.fail_after(min(deadline - anyio.current_time(), CONNECT_TIMEOUT)):
             if connect is not None:
                 return await connect(address)
             return await open_stream(
-                address.host, address.port, tls=address.tls, ssl_context=ssl_context
+                address.host,
+                address.port,
+                tls=address.tls,
+                ssl_context=ssl_context,
+                proxy=proxy,
             )
     except TimeoutError as exc:
-        raise ConnectFailed(f"could not connect to {address} in time") from exc
+        raise ConnectFailed(f"could not connect to {way} in time") from exc
     except (OSError, anyio.BrokenResourceError) as exc:
-        raise ConnectFailed(f"could not connect to {address}: {plainly(exc)}") from exc
+        raise ConnectFailed(f"could not connect to {way}: {plainly(exc)}") from exc
+    except ConnectFailed as exc:
+        raise ConnectFailed(f"could not connect to {way}: {exc}") from exc
 
 
 async def open_stream(
-    host: str, port: int, *, tls: bool, ssl_context: ssl.SSLContext | None
+    host: str,
+    port: int,
+    *,
+    tls: bool,
+    ssl_context: ssl.SSLContext | None,
+    proxy: Proxy | None = None,
 ) -> anyio.abc.ByteStream:
-    """A stream to *host*, with TLS up where asked. Raises OSError or BrokenResourceError."""
+    """A stream to *host*, through *proxy* and with TLS up where asked.
+
+    Raises OSError, BrokenResourceError, or ConnectFailed with what the proxy answered.
+    """
+    stream: anyio.abc.ByteStream
+    if proxy is None:
+        stream = await anyio.connect_tcp(host, port)
+    else:
+        stream = await open_tunnel(proxy, host, port)
     if not tls:
-        return await anyio.connect_tcp(host, port)
+        return stream
     context = ssl.create_default_context() if ssl_context is None else ssl_context
     try:
-        return await anyio.connect_tcp(
-            host, port, ssl_context=context, tls_hostname=host, tls_standard_compatible=False
+        return await TLSStream.wrap(
+            stream, hostname=host, ssl_context=context, standard_compatible=False
         )
-    except anyio.EndOfStream:
-        raise ConnectionResetError("closed inside the TLS handshake") from None
+    except BaseException as exc:
+        await anyio.aclose_forcefully(stream)
+        if isinstance(exc, anyio.EndOfStream):
+            raise ConnectionResetError("closed inside the TLS handshake") from None
+        raise
+
+
+async def open_tunnel(proxy: Proxy, host: str, port: int) -> anyio.abc.ByteStream:
+    """A stream to *host* that goes through *proxy*. Raises as ``open_stream``."""
+    tunnel = proxy.tunnel(host, port)
+    try:
+        stream = await anyio.connect_tcp(proxy.host, proxy.port)
+    except OSError as exc:
+        raise ConnectFailed(f"the proxy cannot be reached: {plainly(exc)}") from exc
+    try:
+        is_open = False
+        while not is_open:
+            await stream.send(tunnel.data_to_send())
+            data = await stream.receive(TUNNEL_SIZE)
+            is_open = tunnel.receive_data(data)
+        await stream.send(tunnel.data_to_send())
+    except BaseException as exc:
+        await anyio.aclose_forcefully(stream)
+        if isinstance(exc, anyio.EndOfStream):
+            raise tunnel.receive_eof() from None
+        raise
+    return Tunnelled(stream, tunnel.behind) if tunnel.behind else stream
+
+
+class Tunnelled(anyio.abc.ByteStream):
+    """A stream whose first bytes came together with the proxy's answer."""
+
+    def __init__(self, stream: anyio.abc.SocketStream, data: bytes) -> None:
+        self._stream = stream
+        self._data = data
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """As it has them."""
+        return self._stream.extra_attributes
+
+    async def receive(self, max_bytes: int = TUNNEL_SIZE) -> bytes:
+        """Those first."""
+        if not self._data:
+            return await self._stream.receive(max_bytes)
+        await anyio.lowlevel.checkpoint()
+        data, self._data = self._data[:max_bytes], self._data[max_bytes:]
+        return data
+
+    async def send(self, item: bytes) -> None:
+        """As it does."""
+        await self._stream.send(item)
+
+    async def send_eof(self) -> None:
+        """As it does."""
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        """As it does."""
+        await self._stream.aclose()
 
 
 def plainly(exc: BaseException) -> str:

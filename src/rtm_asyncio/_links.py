@@ -28,7 +28,7 @@ from rtm_proto.errors import (
     carry_outcome,
 )
 from rtm_proto.events import CloseKind, CloseReason, Lost
-from rtm_proto.files import FileSource, Source
+from rtm_proto.files import AnySource, FileSource
 from rtm_proto.flows.login import Login
 from rtm_proto.flows.relogin import (
     DialMain,
@@ -55,11 +55,14 @@ from rtm_proto.flows.steps import (
 )
 from rtm_proto.flows.transfer import Sending
 from rtm_proto.link import Buffer
+from rtm_proto.pace import Pace
 from rtm_proto.payload import Params
+from rtm_proto.proxies import Proxy
 from rtm_proto.received import Disconnected, Reconnected
 from rtm_proto.signs import Signer
 
 from ._dial import Connect, MakeLink, dial, plainly
+from ._streams import ProgressStream
 from ._wire import Wire, desk_wire
 
 Result = TypeVar("Result")
@@ -71,6 +74,7 @@ TokenSource = Callable[[], Awaitable[str | None]]
 """Gets a new login token from the user's own server, or None where there is none."""
 
 BYE_TIMEOUT = 2.0  # seconds that leaving waits for the answer to ``bye``
+CLOSE_TIMEOUT = 1.0  # seconds that the end of a stream of the user's own may take
 MAX_UPLOADS = 2  # files on their way at once; a third send waits, within its deadline
 
 
@@ -98,12 +102,16 @@ class Links:
         relogin: ReloginPolicy | None,
         fresh_token: TokenSource | None,
         patient: bool,
+        max_uploads: int,
+        pace: Pace | None,
         ssl_context: ssl.SSLContext | None,
         connect: Connect | None,
+        proxy: Proxy | None,
         link: MakeLink,
     ) -> None:
         self.main = main
         self.ssl_context = ssl_context
+        self.proxy = proxy
         self._tasks = tasks
         self._who = who
         self._timeout = timeout
@@ -113,9 +121,11 @@ class Links:
             self._relogin = Relogin(who, relogin, random=random.random, timeout=timeout)
         self._fresh_token = fresh_token
         self._patient = patient
+        self._pace = pace
         self._connect = connect
         self._make_link = link
-        self._uploads = anyio.CapacityLimiter(MAX_UPLOADS)
+        self._max_uploads = max_uploads
+        self._uploads = anyio.CapacityLimiter(max_uploads)
         self._desk: Desk
         self._wire: Wire
         self._keeping = anyio.CancelScope()
@@ -131,7 +141,7 @@ class Links:
     async def drive(
         self,
         flow: ReloginFlow[Result],
-        source: Source | None = None,
+        source: AnySource | None = None,
         progress: Callable[[Progress], object] | None = None,
         *,
         ask: Asking | None = None,
@@ -185,16 +195,17 @@ class Links:
                             self._drop(held)
                             held = None
                         case OpenSource():
-                            outcome = None if source is None else source.open()
+                            outcome = None if source is None else await source.open()
                         case Read(size):
-                            outcome = b"" if source is None else source.read(size)
+                            outcome = b"" if source is None else await source.read(size)
                 except (RtmError, OSError) as exc:
                     error = exc
         finally:
             flow.close()
             self._drop(held)
             if source is not None:
-                source.close()
+                with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                    await source.aclose()
 
     async def send(
         self,
@@ -204,12 +215,15 @@ class Links:
     ) -> Result:
         """Send *file*. Whatever ends it early carries the true outcome (``outcome_of``)."""
         try:
-            return await self.drive(sending.run(), Source(file), progress)
+            return await self.drive(sending.run(), AnySource(file), progress)
         except BaseException as exc:
             if not isinstance(exc, SendFailed):
                 cause = RtmError(f"ended by {type(exc).__name__}")
                 carry_outcome(exc, sending.given_up(cause))
             raise
+        finally:
+            if isinstance(progress, ProgressStream):
+                progress.end()
 
     # --- for open_links ---
 
@@ -242,6 +256,9 @@ class Links:
 
     async def _ask(self, method: str, params: Params, deadline: float) -> dict[str, object]:
         """A quest, once the main link is there; and once more where the login was forgotten."""
+        if self._pace is not None:
+            at = self._pace.when(method, now=anyio.current_time())
+            await anyio.sleep_until(min(at, deadline))
         await self._wait_for_link(deadline)
         desk, wire = self._desk, self._wire
         try:
@@ -322,7 +339,11 @@ class Links:
     ) -> tuple[Desk, Wire]:
         """Connect and wait for the link to open. Raises ConnectFailed."""
         stream = await dial(
-            place, deadline=deadline, ssl_context=self.ssl_context, connect=self._connect
+            place,
+            deadline=deadline,
+            ssl_context=self.ssl_context,
+            connect=self._connect,
+            proxy=self.proxy,
         )
         desk = Desk(Connection(self._make_link(place)), inbox, relogin=relogin)
         wire = desk_wire(stream, desk)
@@ -347,7 +368,7 @@ class Links:
             with anyio.fail_after(deadline - anyio.current_time()):
                 await self._uploads.acquire_on_behalf_of(slot)
         except TimeoutError as exc:
-            text = f"{MAX_UPLOADS} other files were on their way all the time"
+            text = f"{self._max_uploads} other files were on their way all the time"
             raise ConnectFailed(text) from exc
         try:
             return _FileLink(*await self._link(place, deadline, None), slot)
@@ -377,8 +398,11 @@ async def open_links(
     relogin: ReloginPolicy | None,
     fresh_token: TokenSource | None,
     patient: bool,
+    max_uploads: int,
+    pace: Pace | None,
     ssl_context: ssl.SSLContext | None,
     connect: Connect | None,
+    proxy: Proxy | None,
     link: MakeLink,
 ) -> AsyncGenerator[Links, None]:
     """Connect to the gate at *main*, and log in as *who*: both within *timeout* seconds.
@@ -398,8 +422,11 @@ async def open_links(
             relogin=relogin,
             fresh_token=fresh_token,
             patient=patient,
+            max_uploads=max_uploads,
+            pace=pace,
             ssl_context=ssl_context,
             connect=connect,
+            proxy=proxy,
             link=link,
         )
         try:

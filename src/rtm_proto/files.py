@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import stat
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -17,14 +18,29 @@ from typing import BinaryIO, cast
 from rtm_proto.errors import FileUnusable
 from rtm_proto.flows.steps import SourceOpened
 
-FileSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
-"""What can be sent: a path, bytes, or a binary file that can seek."""
+
+@dataclass(frozen=True, slots=True)
+class StreamSource:
+    """A file that comes from elsewhere, of a size that is known.
+
+    ``open`` is called for each attempt and gives the file's bytes from its beginning, in pieces of
+    any size (an async generator function will do); ``name`` is the file's for the receiver.
+    """
+
+    size: int
+    open: Callable[[], AsyncIterator[bytes]]
+    name: str = ""
+
+
+LocalSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+FileSource = LocalSource | StreamSource
+"""What can be sent: a path, bytes, a binary file that can seek, or a stream of a known size."""
 
 
 class Source:
     """A file to send; every ``open`` begins at its beginning."""
 
-    def __init__(self, file: FileSource) -> None:
+    def __init__(self, file: LocalSource) -> None:
         self._file = file
         self._stream: BinaryIO | None = None
         self._owned = False
@@ -82,6 +98,61 @@ class Source:
         self._stream, self._owned = open(path, "rb", buffering=0), True
         size = os.fstat(self._stream.fileno()).st_size
         return SourceOpened(size, Path(path).name, path)
+
+
+class AnySource:
+    """The same for every FileSource, with waiting; it belongs to no runtime."""
+
+    def __init__(self, file: FileSource) -> None:
+        self._local = None if isinstance(file, StreamSource) else Source(file)
+        self._file = file
+        self._pieces: AsyncIterator[bytes] | None = None
+        self._rest = memoryview(b"")
+
+    async def open(self) -> SourceOpened:
+        """Open it again, from the beginning. Raises OSError, FileUnusable."""
+        file = self._file
+        if not isinstance(file, StreamSource):
+            assert self._local is not None
+            return self._local.open()
+        await self.aclose()
+        if type(file.size) is not int or file.size < 0:
+            raise FileUnusable(f"a stream's size is an integer from 0, got {file.size!r}")
+        self._pieces = aiter(file.open())
+        return SourceOpened(file.size, file.name, file.name or "the given stream")
+
+    async def read(self, size: int) -> bytes:
+        """At most *size* bytes; none at the end. Raises OSError, FileUnusable.
+
+        Cancelled, the piece under way may be lost: open it again.
+        """
+        if self._local is not None:
+            return self._local.read(size)
+        if self._pieces is None:
+            raise FileUnusable("the file is not open")
+        while not self._rest:
+            try:
+                piece: object = await anext(self._pieces)
+            except StopAsyncIteration:
+                return b""
+            except OSError:
+                raise
+            except Exception as exc:  # whatever the user's own code raises
+                raise FileUnusable(f"the stream failed: {type(exc).__name__}: {exc}") from exc
+            if not isinstance(piece, (bytes, bytearray, memoryview)):
+                raise FileUnusable(f"a stream gives bytes, got {type(piece).__name__}")
+            self._rest = memoryview(piece).cast("B")
+        data, self._rest = bytes(self._rest[:size]), self._rest[size:]
+        return data
+
+    async def aclose(self) -> None:
+        """Close what was opened here; what the stream's own end raises is raised."""
+        if self._local is not None:
+            self._local.close()
+        pieces, self._pieces, self._rest = self._pieces, None, memoryview(b"")
+        end = getattr(pieces, "aclose", None)
+        if end is not None:
+            await end()
 
 
 @dataclass(frozen=True, slots=True)

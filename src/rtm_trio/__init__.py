@@ -11,16 +11,18 @@ except ImportError as exc:
         f"rtm_trio needs {exc.name}: pip install 'rtm-proto[trio]'", name=exc.name
     ) from exc
 
-from ._client import Client, EventStream, open_client
+from ._client import Client, open_client
 from ._dial import make_link
 from ._download import download
 from ._gate import GateServer, serve_gate
 from ._server import Server, open_server
+from ._streams import EventStream, ProgressStream
 
 __all__ = [
     "Client",
     "EventStream",
     "GateServer",
+    "ProgressStream",
     "Server",
     "download",
     "make_link",

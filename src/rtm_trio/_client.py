@@ -7,13 +7,10 @@ import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-import trio
-
 from rtm_proto import address
 from rtm_proto.address import FileRoute, parse_url
 from rtm_proto.desk import Inbox
 from rtm_proto.download import DOWNLOAD_TIMEOUT, MAX_DOWNLOAD, DownloadProgress
-from rtm_proto.errors import LocalProtocolError
 from rtm_proto.files import FileSource, Saved
 from rtm_proto.flows.login import LOGIN_TIMEOUT, Login
 from rtm_proto.flows.relogin import RELOGIN, ReloginPolicy
@@ -31,41 +28,16 @@ from rtm_proto.flows.transfer import (
     token_params,
 )
 from rtm_proto.mids import MidGenerator
+from rtm_proto.pace import Pace
 from rtm_proto.payload import Params
-from rtm_proto.received import ClientEvent, Conversation, FileReceived
+from rtm_proto.proxies import Proxy
+from rtm_proto.received import Conversation, FileReceived
 
-from ._dial import Connect, MakeLink, make_link
+from ._dial import Connect, MakeLink, chosen_proxy, make_link
 from ._download import download
-from ._links import Links, TokenSource, open_links
+from ._links import MAX_UPLOADS, Links, TokenSource, open_links
+from ._streams import EventStream
 from ._wire import wall_ms
-
-
-class EventStream:
-    """What ``Client.events`` gives."""
-
-    def __init__(self, inbox: Inbox) -> None:
-        self._inbox = inbox
-
-    def __aiter__(self) -> EventStream:
-        """Itself."""
-        return self
-
-    async def __anext__(self) -> ClientEvent:
-        """The next event. Raises LocalProtocolError while another task waits for it."""
-        inbox = self._inbox
-        while not inbox.over:
-            event = inbox.take()
-            if event is not None:
-                return event
-            if inbox.bell is not None:
-                raise LocalProtocolError("another task is waiting for the next event already")
-            bell = trio.Event()
-            inbox.bell = bell.set
-            try:
-                await bell.wait()
-            finally:
-                inbox.bell = None
-        raise StopAsyncIteration
 
 
 class Client:
@@ -110,11 +82,13 @@ class Client:
     ) -> FileSent:
         """Send a file to the user *to*; *mtype* is 40 to 50 (FileType).
 
-        *file*: a path, bytes, or a binary file that can seek; never held in memory whole. *mid*:
+        *file*: a path, bytes, a binary file that can seek, or a StreamSource; never held in memory
+        whole. *mid*:
         0 for a new message id, or the one of an earlier try (the gate delivers a mid once; its
         answer that it had it already is success, with ``duplicate``). *timeout*: seconds, over
         token, connection, upload and answer. *name*: the file's name for the receiver. *custom*:
-        any JSON value for the receiver. *progress* is called at each stage and piece.
+        any JSON value for the receiver. *progress* is called at each stage and piece, or is a
+        ProgressStream.
 
         Raises FileRefused, FileNotSent or OutcomeUnknown, each with the mid; FileNotSent also for
         arguments and files that cannot be sent. A cancellation carries FileNotSent or, where the
@@ -234,7 +208,7 @@ class Client:
         overwrite: bool = False,
         progress: Callable[[DownloadProgress], object] | None = None,
     ) -> Saved:
-        """``rtm_trio.download`` with this client's ``ssl_context``."""
+        """``rtm_trio.download`` with this client's ``ssl_context`` and ``proxy``."""
         return await download(
             file,
             to,
@@ -244,6 +218,7 @@ class Client:
             overwrite=overwrite,
             progress=progress,
             ssl_context=self._links.ssl_context,
+            proxy=self._links.proxy,
         )
 
     # --- private ---
@@ -288,8 +263,11 @@ async def open_client(
     relogin: ReloginPolicy | None = RELOGIN,
     fresh_token: TokenSource | None = None,
     wait_for_link: bool = True,
+    max_uploads: int = MAX_UPLOADS,
+    pace: Pace | None = None,
     ssl_context: ssl.SSLContext | None = None,
     connect: Connect | None = None,
+    proxy: str | Proxy | None = None,
     link: MakeLink = make_link,
 ) -> AsyncGenerator[Client, None]:
     """Connect to the gate at *url* and log in; leaving the block logs out.
@@ -302,10 +280,13 @@ async def open_client(
     *relogin*: when to log in again after the link was lost (never after a kickout); None: not at
     all. *fresh_token* is awaited for a new login token where the gate no longer takes the old one.
     *wait_for_link*: calls made while the client is logging in again wait for it, within their own
-    timeouts; else they fail at once.
+    timeouts; else they fail at once. *max_uploads*: files on their way at once, others wait within
+    their timeouts. *pace*: ``Pace()`` keeps to the published limits of the service.
 
     *ssl_context* replaces the checks of the system. *connect* gives a stream of one's own for an
-    Address, for the main link and the file links; *link* makes the Link over it.
+    Address, for the main link and the file links; *link* makes the Link over it. *proxy*: what
+    all connections go through, http://[USER:PASSWORD@]HOST:PORT (CONNECT) or socks5://... (with
+    the extra ``proxy``); it looks up the names. No environment variable is read.
 
     Raises ConnectFailed, LoginFailed (a wrong token, or the gate's code), LocalProtocolError for
     bad arguments. Leaving the block by an exception or a cancellation leaves nothing running.
@@ -322,8 +303,11 @@ async def open_client(
         relogin=relogin,
         fresh_token=fresh_token,
         patient=wait_for_link,
+        max_uploads=max_uploads,
+        pace=pace,
         ssl_context=ssl_context,
         connect=connect,
+        proxy=chosen_proxy(proxy, connect),
         link=link,
     ) as links:
         yield Client(links, login, route, inbox, max_file=max_file)

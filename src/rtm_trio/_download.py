@@ -26,9 +26,10 @@ from rtm_proto.download import (
 from rtm_proto.errors import ConnectFailed, DownloadFailed, RtmError
 from rtm_proto.files import Saved, Sink
 from rtm_proto.flows.steps import Now, Pause
+from rtm_proto.proxies import Proxy
 from rtm_proto.received import FileReceived
 
-from ._dial import open_stream, plainly
+from ._dial import chosen_proxy, open_stream, plainly
 
 RECEIVE_SIZE = 65_536  # bytes
 
@@ -43,6 +44,7 @@ async def download(
     overwrite: bool = False,
     progress: Callable[[DownloadProgress], object] | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    proxy: str | Proxy | None = None,
 ) -> Saved:
     """Fetch a received file over HTTP, to disk.
 
@@ -50,7 +52,8 @@ async def download(
     folder (None: the current one) in which it gets the sender's name for it, made safe. It is
     written beside and put in its place when whole; an existing file is an error unless
     *overwrite*. *timeout*: seconds for all of it. *max_size*: bytes. *expected_md5*: hex, where it
-    is known. *progress* is called for each piece.
+    is known. *progress* is called for each piece. *proxy*: as for ``open_client``; an
+    HTTP proxy is asked to CONNECT for http:// too.
 
     Nothing that says who asks is sent. The host that the URL names is asked, whichever it is: see
     to it that strangers cannot make you fetch from hosts that only you can reach.
@@ -72,9 +75,10 @@ async def download(
         expected_size=size,
         expected_md5=expected_md5,
     )
+    way = chosen_proxy(proxy)
     sink = Sink(to, overwrite=overwrite)
     try:
-        done = await _drive(flow.run(), sink, progress, ssl_context)
+        done = await _drive(flow.run(), sink, progress, ssl_context, way)
         return Saved(sink.finish(), done.size, done.md5, done.attempts)
     finally:
         sink.close()
@@ -85,6 +89,7 @@ async def _drive(
     sink: Sink,
     progress: Callable[[DownloadProgress], object] | None,
     ssl_context: ssl.SSLContext | None,
+    proxy: Proxy | None,
 ) -> Downloaded:
     """Carry out the steps of *flow* until it is done."""
     held: trio.abc.Stream | None = None
@@ -110,7 +115,7 @@ async def _drive(
                         await trio.sleep_until(until)
                     case DialHttp(scheme, host, port, deadline):
                         await _hang_up(held)
-                        held = await _dial_http(scheme, host, port, deadline, ssl_context)
+                        held = await _dial_http(scheme, host, port, deadline, ssl_context, proxy)
                     case SendBytes(data, deadline):
                         await _send(_needed(held), data, deadline)
                     case ReceiveBytes(deadline):
@@ -142,15 +147,25 @@ def _needed(held: trio.abc.Stream | None) -> trio.abc.Stream:
 
 
 async def _dial_http(
-    scheme: str, host: str, port: int, deadline: float, ssl_context: ssl.SSLContext | None
+    scheme: str,
+    host: str,
+    port: int,
+    deadline: float,
+    ssl_context: ssl.SSLContext | None,
+    proxy: Proxy | None,
 ) -> trio.abc.Stream:
+    way = f"{host}:{port}" if proxy is None else f"{host}:{port} through {proxy}"
     try:
         with trio.fail_at(deadline):
-            return await open_stream(host, port, tls=scheme == "https", ssl_context=ssl_context)
+            return await open_stream(
+                host, port, tls=scheme == "https", ssl_context=ssl_context, proxy=proxy
+            )
     except trio.TooSlowError as exc:
-        raise ConnectFailed(f"could not connect to {host}:{port} in time") from exc
+        raise ConnectFailed(f"could not connect to {way} in time") from exc
     except (OSError, trio.BrokenResourceError) as exc:
-        raise ConnectFailed(f"could not connect to {host}:{port}: {plainly(exc)}") from exc
+        raise ConnectFailed(f"could not connect to {way}: {plainly(exc)}") from exc
+    except ConnectFailed as exc:
+        raise ConnectFailed(f"could not connect to {way}: {exc}") from exc
 
 
 async def _send(stream: trio.abc.Stream, data: bytes, deadline: float) -> None:

@@ -28,11 +28,12 @@ from rtm_proto.flows.transfer import (
 )
 from rtm_proto.mids import MidGenerator
 from rtm_proto.payload import Params
+from rtm_proto.proxies import Proxy
 from rtm_proto.received import Conversation
 from rtm_proto.signs import Signer
 
-from ._dial import Connect, MakeLink, make_link
-from ._links import Links, open_links
+from ._dial import Connect, MakeLink, chosen_proxy, make_link
+from ._links import MAX_UPLOADS, Links, open_links
 from ._wire import wall_ms
 
 
@@ -255,8 +256,10 @@ async def open_server(
     login_timeout: float = LOGIN_TIMEOUT,
     relogin: ReloginPolicy | None = RELOGIN,
     wait_for_link: bool = True,
+    max_uploads: int = MAX_UPLOADS,
     ssl_context: ssl.SSLContext | None = None,
     connect: Connect | None = None,
+    proxy: str | Proxy | None = None,
     link: MakeLink = make_link,
 ) -> AsyncGenerator[Server, None]:
     """Connect to the gate at *url* as a server of the project *pid*; leaving the block disconnects.
@@ -280,8 +283,11 @@ async def open_server(
         relogin=relogin,
         fresh_token=None,
         patient=wait_for_link,
+        max_uploads=max_uploads,
+        pace=None,
         ssl_context=ssl_context,
         connect=connect,
+        proxy=chosen_proxy(proxy, connect),
         link=link,
     ) as links:
         yield Server(links, signer, route, max_file=max_file)

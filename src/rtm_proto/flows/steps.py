@@ -12,7 +12,8 @@ A driver needs a ``match`` over the steps and nothing else; it ends a flow early
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
@@ -46,6 +47,47 @@ class Progress:
     sent: int
     total: int
     attempt: int
+
+
+class ProgressInbox:
+    """Progress that waits for its reader: every stage, and of the bytes the newest.
+
+    ``over``  the send has ended, and everything was taken
+    """
+
+    def __init__(self) -> None:
+        self.bell: Callable[[], None] | None = None
+        self._waiting: deque[Progress] = deque()
+        self._ended = False
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self._ended and not self._waiting
+
+    def put(self, progress: Progress) -> None:
+        """Something has come on."""
+        waiting = self._waiting
+        if waiting and (waiting[-1].stage, waiting[-1].attempt) == (
+            progress.stage,
+            progress.attempt,
+        ):
+            waiting.pop()
+        waiting.append(progress)
+        self._ring()
+
+    def take(self) -> Progress | None:
+        """The next one, or None."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def end(self) -> None:
+        """The send has ended."""
+        self._ended = True
+        self._ring()
+
+    def _ring(self) -> None:
+        if self.bell is not None:
+            self.bell()
 
 
 @dataclass(frozen=True, slots=True)
