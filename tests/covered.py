@@ -33,6 +33,8 @@ ELSEWHERE = {
     "events": ["test_connection"],
     "download": ["test_download", "test_extras"],
     "encryption": ["test_encryption", "test_extras"],
+    "proxies": ["test_proxies", "test_extras"],
+    "socks": ["test_proxies", "test_extras"],
     "websocket": ["test_websocket", "test_extras"],
 }
 CONFIG = """

@@ -140,7 +140,7 @@ def test_what_is_no_url_is_a_local_error(url: object) -> None:
 def test_a_password_in_a_url_is_not_shown(url: str) -> None:
     with pytest.raises(LocalProtocolError) as caught:
         parse_url(url)
-    assert "***@h" in str(caught.value)
+    assert "://***@h" in str(caught.value)
     assert "sec" not in str(caught.value)
 
 
@@ -206,6 +206,10 @@ def test_an_endpoint_has_host_and_port(endpoint: str, expected: tuple[str, int])
         "[::1]",
         "[]:80",
         "[h]:80",
+        "[127.0.0.1]:80",
+        "[1:2]:80",
+        "[::1x:80",
+        "x::1]:80",
         "[::1%\x00]:80",
         "h\x00:80",
         "h\r\nx:80",
@@ -250,6 +254,11 @@ TCP = parse_url("tcp://gate.example")
     ("main", "route", "address"),
     [
         ("ws://gate.example", "auto", "ws://fileproxy-gate.example:13461/service/websocket"),
+        (
+            "ws://" + "a" * 53 + ".example",
+            "auto",
+            "ws://fileproxy-" + "a" * 53 + ".example:13461/service/websocket",
+        ),
         ("wss://gate.example:1", "auto", "wss://fileproxy-gate.example:13462/service/websocket"),
         ("ws://gate.example/a/b", "proxied", "ws://fileproxy-gate.example:13461/a/b"),
         ("tcp://gate.example", "proxied", "tcp://fileproxy-gate.example:13461"),
@@ -355,6 +364,7 @@ BAD_URLS = [
     "http://[1.2.3.4]/",
     "http://[v1.x]/",
     "http://a b/",
+    "http://gate/a b",
     "http://gate/\r\nX: y",
     "http://gate/\x00",
     "http://gate/\ud800",
@@ -388,8 +398,11 @@ def test_an_error_never_shows_a_password(url: str) -> None:
 
 
 def test_an_error_shows_the_beginning_of_a_long_url() -> None:
-    with pytest.raises(LocalProtocolError, match=r"x\.\.\.'$"):
-        parse_http_url("ftp://" + "x" * 10_000)
+    whole = "ftp://" + "x" * 74  # 80 characters
+    for url, shown in ((whole, whole), (whole + "x", whole + "..."), (whole * 99, whole + "...")):
+        with pytest.raises(LocalProtocolError) as caught:
+            parse_http_url(url)
+        assert str(caught.value).endswith(f"got '{shown}'")
 
 
 def test_a_fixed_way_through_a_file_proxy_carries_the_endpoint() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +78,51 @@ def test_one_deadline_moved_very_often_is_due_once() -> None:
         deadlines.set("keepalive", float(step))
     assert deadlines.next() == 0.5
     assert deadlines.due(1e9) == ["other", "keepalive"]
+
+
+def test_many_deadlines_set_again_are_still_due_earliest_first() -> None:
+    deadlines: Deadlines[int] = Deadlines()
+    times = {key: float((37 * key + 5) % 128) for key in range(128)}
+    earliest = 128.0
+    for _ in range(3):
+        for key, when in times.items():
+            deadlines.set(key, when)
+            earliest = min(earliest, when)
+            assert deadlines.next() == earliest
+    assert deadlines.due(128.0) == sorted(times, key=lambda key: times[key])
+
+
+def test_deadlines_set_again_and_again_take_no_more_memory() -> None:
+    deadlines: Deadlines[str] = Deadlines()
+    tracemalloc.start()
+    try:
+        for step in range(10_000):
+            deadlines.set("keepalive", float(step))
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert used < 32 * 1024
+
+
+class Compared(float):
+    """A time that counts how often it is compared."""
+
+    times = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return float(self) == other
+
+    __hash__ = float.__hash__
+
+
+def test_setting_one_of_many_takes_a_logarithm_of_comparisons() -> None:
+    deadlines: Deadlines[int] = Deadlines()
+    Compared.times = 0
+    count = 1024
+    for key in range(count):
+        deadlines.set(key, Compared(-key))
+    assert Compared.times <= count * 2 * 10
 
 
 @given(

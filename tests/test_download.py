@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtm_proto.download import (
+    MAX_DOWNLOAD,
     MAX_HEAD,
     DialHttp,
     Download,
@@ -290,6 +291,18 @@ def test_what_is_always_wrong_comes_before_any_step(download: Download) -> None:
         next(download.run())
 
 
+@pytest.mark.parametrize("what", ["max_size", "expected_size"])
+def test_a_wrong_size_is_named(what: str) -> None:
+    with pytest.raises(LocalProtocolError, match=f"^{what} is an integer from 0, got -1"):
+        next(Download(URL, **{what: -1}).run())  # type: ignore[arg-type] # pyright: ignore
+
+
+def test_before_it_runs_nothing_has_come() -> None:
+    download = Download(URL)
+    assert (download.name, download.attempts) == ("file", 0)
+    assert (download.received, download.total) == (0, None)
+
+
 # --- sizes, digests, codings, statuses ---
 
 
@@ -305,6 +318,13 @@ def test_an_announced_size_over_the_limit_is_not_opened() -> None:
     text = f"{len(FILE)} bytes, over the limit of {len(FILE) - 1}"
     failing(Download(URL, max_size=len(FILE) - 1), world, text, 200)
     assert world.opened == []
+    assert scripted(Script(ok())).run(Download(URL, max_size=len(FILE)).run()).size == len(FILE)
+
+
+def test_the_limit_where_none_is_given() -> None:
+    assert MAX_DOWNLOAD == 64 * 1024 * 1024
+    world = scripted(Script(reply("200 OK", f"Content-Length: {MAX_DOWNLOAD + 1}")))
+    failing(Download(URL), world, "over the limit of 67108864", 200)
 
 
 def test_a_size_that_nobody_announced_is_cut_at_the_limit() -> None:
@@ -323,6 +343,49 @@ def test_another_size_than_the_expected_is_refused(announced: int) -> None:
     assert world.opened == []
     text = "more than the expected" if announced < len(FILE) else text
     failing(Download(URL, expected_size=announced), scripted(Script(WHOLE[4])), text, 200)
+
+
+def test_a_status_without_a_reason_is_told() -> None:
+    message = failing(Download(URL), scripted(Script(reply("404 "))), "it answered 404", 404)
+    assert message == "download from gate:13461 failed: it answered 404"
+
+
+def test_a_header_that_stands_twice_is_one_list() -> None:
+    world = scripted(Script(ok("Content-Encoding: gzip", "Content-Encoding: br")))
+    failing(Download(URL), world, "must be identity, got b'gzip, br'", 200)
+
+
+def test_what_is_no_http_is_told_and_never_quoted() -> None:
+    world = scripted(Script(reply("200 OK", "secret : bytearray")))
+    message = failing(Download(URL), world, "the answer is not HTTP")
+    assert message == "download from gate:13461 failed: the answer is not HTTP: illegal header line"
+
+
+def test_a_head_that_has_come_to_the_limit_is_not_waited_for() -> None:
+    assert MAX_HEAD == 16 * 1024
+    head = b"HTTP/1.1 200 OK\r\nX: "
+    world = scripted(Script(head + b"x" * (MAX_HEAD - len(head)), end="silence"))
+    failing(Download(URL), world, "the answer's head is over 16384 bytes")
+
+
+def test_a_location_that_is_no_text_is_followed_as_well_as_can_be() -> None:
+    server = Script(ok())
+    world = scripted(Script(reply("302 Found", "Location: /\xff")), server)
+    world.run(Download(URL).run())
+    assert server.asked.startswith(b"GET /%EF%BF%BD HTTP/1.1\r\n")
+
+
+def test_without_an_etag_a_rest_belongs_to_nothing() -> None:
+    broken = Script(ok(body=FILE)[:-100], end="reset")
+    world = scripted(broken, Script(part(len(FILE) - 100)))
+    failing(Download(URL), world, "it answered 206 Partial Content", 206)
+
+
+def test_before_the_first_byte_there_is_no_rest_to_ask_for() -> None:
+    again = Script(ok(ETAG))
+    world = scripted(Script(ok(ETAG)[: -len(FILE)], end="reset"), again)
+    assert world.run(Download(URL).run()).attempts == 2
+    assert b"Range" not in again.asked
 
 
 def test_another_digest_than_the_expected_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -53,9 +54,12 @@ def test_a_login_is_one_quest_with_a_deadline_of_its_own() -> None:
     assert asked(LOGIN) == Ask(
         "auth",
         {"pid": 11000001, "uid": 1001, "token": SECRET, "version": VERSION_TEXT},
-        500.0 + LOGIN_TIMEOUT,
+        520.0,
     )
     assert asked(Login(1, 1, "t", timeout=3)).deadline == 503.0
+    assert LOGIN_TIMEOUT == 20.0
+    largest = 2**63 - 1
+    assert asked(Login(largest, largest, "t")).params["uid"] == largest
 
 
 def test_a_login_may_have_to_keep_somebody_elses_deadline() -> None:
@@ -66,8 +70,7 @@ def test_a_login_may_have_to_keep_somebody_elses_deadline() -> None:
 
 
 def test_the_version_is_a_name_and_a_version() -> None:
-    name, _, version = VERSION_TEXT.rpartition("-")
-    assert name and version.count(".") == 2
+    assert VERSION_TEXT == f"rtm-proto-{version('rtm-proto')}"
 
 
 def test_attrs_and_language_are_sent_where_they_are_given() -> None:
@@ -133,10 +136,10 @@ def test_no_answer_is_a_failed_login_without_a_code(cause: QuestError) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"pid": 0}, "pid is an integer from 1"),
+        ({"pid": 0}, "^pid is an integer from 1"),
         ({"pid": -1}, "pid is an integer from 1"),
         ({"pid": True}, "pid is an integer from 1"),
-        ({"uid": 0}, "uid is an integer from 1"),
+        ({"uid": 0}, "^uid is an integer from 1"),
         ({"uid": 2**63}, "uid is an integer from 1"),
         ({"uid": "1001"}, "got '1001'"),
         ({"uid": 1001.0}, "got 1001.0"),
@@ -144,6 +147,7 @@ def test_no_answer_is_a_failed_login_without_a_code(cause: QuestError) -> None:
         ({"token": b"secret"}, "text that is not empty"),
         ({"token": None}, "text that is not empty"),
         ({"token": "secret\ud800"}, "text that is not empty"),
+        ({"token": "secret\udfff"}, "text that is not empty"),
         ({"lang": 5}, "lang is text, got 5"),
         ({"attrs": {"a": 1}}, "a map of text to text"),
         ({"attrs": {1: "a"}}, "a map of text to text"),

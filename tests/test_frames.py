@@ -12,7 +12,11 @@ from rtm_proto.errors import LocalProtocolError
 from rtm_proto.frames import (
     BINARY,
     CLOSE,
+    CONTINUATION,
+    MAX_CONTROL,
     PING,
+    PONG,
+    TEXT,
     FrameWriter,
     best_mask,
     close_payload,
@@ -35,7 +39,13 @@ HEADS = [
     (65_535, "827effff"),
     (65_536, "827f0000000000010000"),
     (5_243_031, "827f0000000000500097"),
+    (0x0102030405060708, "827f0102030405060708"),
 ]
+
+
+def test_the_numbers_of_the_rfc() -> None:
+    assert (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG) == (0, 1, 2, 8, 9, 10)
+    assert MAX_CONTROL == 125
 
 
 @pytest.mark.parametrize(("size", "head"), HEADS)
@@ -78,6 +88,7 @@ def test_without_the_speed_extra_python_masks(monkeypatch: pytest.MonkeyPatch) -
 def test_a_close_text_is_cut_at_a_character() -> None:
     assert close_payload(None, "nobody reads this") == b""
     assert close_payload(1000) == b"\x03\xe8"
+    assert close_payload(1000, "a\ud800b") == b"\x03\xe8a?b"
     payload = close_payload(1002, "é" * 100)
     assert payload[2:].decode() == "é" * 61
     assert len(payload) <= 125
@@ -171,6 +182,21 @@ def test_control_frames_wait_until_a_frame_is_whole() -> None:
     assert joined(writer.data_to_send()) == b"b" + raw_frame(b"second", 10) + raw_frame(
         b"\x03\xe8bye", CLOSE
     )
+
+
+def test_a_pong_that_waited_is_sent_once() -> None:
+    writer = server_writer()
+    for held in (raw_frame(b"held", PONG), b""):
+        writer.begin(BINARY, 1)
+        if held:
+            writer.pong(b"held")
+        writer.write_piece(b"a")
+        assert joined(writer.data_to_send()) == b"\x82\x01a" + held
+
+
+def test_a_piece_belongs_to_a_frame_that_has_begun() -> None:
+    with pytest.raises(LocalProtocolError, match="room for 0 more bytes, got 1"):
+        server_writer().write_piece(b"a")
 
 
 def test_after_the_close_frames_are_dropped() -> None:

@@ -95,6 +95,15 @@ def test_an_upgrade_decision_is_what_a_websocket_link_takes() -> None:
 def test_the_upgrade_is_found_among_others_in_any_case() -> None:
     data = head("GET / HTTP/1.1", "Upgrade: h2c,", "UPGRADE: foo/2 , WebSocket")
     assert isinstance(decide(data), Upgrade)
+    data = head("GET / HTTP/1.1", "Upgrade: websocket", "Upgrade: h2c")
+    assert isinstance(decide(data), Upgrade)
+
+
+def test_what_comes_behind_an_upgrade_is_no_part_of_its_head() -> None:
+    tail = b"\r\nContent-Length: 1\r\nContent-Length: 2\r\n"
+    decision = decide(UPGRADE + tail)
+    assert isinstance(decision, Upgrade)
+    assert decision.trailing == tail
 
 
 def test_a_plain_get_where_websockets_are_taken_is_answered_there() -> None:
@@ -136,7 +145,7 @@ def test_a_head_request_with_an_upgrade_is_no_websocket() -> None:
 def test_a_head_just_within_the_limit_is_read() -> None:
     data = head("GET / HTTP/1.1", "A: ")
     full = data[:-4] + b"x" * (MAX_HEAD - len(data)) + data[-4:]
-    assert len(full) == MAX_HEAD
+    assert len(full) == MAX_HEAD == 16 * 1024
     for pieces in ways(full + b"tail"):
         assert isinstance(decide(*pieces), Fetch)
 
@@ -183,7 +192,10 @@ REFUSED = [
     # what is not served
     (head("GET / HTTP/2.0"), 505),
     (head("GET / HTTP/0.9"), 505),
-    *((head(f"{method.decode()}/ HTTP/1.1"), 405) for method in METHODS[2:]),
+    *(
+        (head(f"{method} / HTTP/1.1"), 405)
+        for method in ("POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+    ),
     (head("POST /service/x HTTP/1.1", "Content-Length: 5"), 405),
     (head("GET / HTTP/1.1", "Transfer-Encoding: chunked"), 501),
     (head("GET / HTTP/1.1", "Transfer-Encoding: gzip"), 501),
@@ -221,6 +233,16 @@ def test_a_refusal_never_quotes_the_file_that_was_asked_for() -> None:
     assert isinstance(decision, Rejected)
     assert KEY not in decision.text
     assert KEY.encode() not in decision.data
+    decision = decide(head("GET / HTTP/1.1", f"{KEY} : bytearray"))
+    assert isinstance(decision, Rejected)
+    assert decision.text == "400: illegal header line"
+
+
+def test_a_refusal_says_where_the_fault_is() -> None:
+    for fault, at in ((b"b\rc", 35), (b"b\nc", 35), (b"\x00", 34), (b"b\r\n c", 36)):
+        decision = decide(b"GET / HTTP/1.1\r\nHost: gatehouse\r\n:" + fault + b"\r\n\r\n")
+        assert isinstance(decision, Rejected)
+        assert decision.text == f"400: a line end, fold or control character at byte {at}"
 
 
 # --- the end, and after the end ---

@@ -16,6 +16,7 @@ from rtm_proto.gate.http import (
     content_disposition,
     content_type,
     file_key,
+    text_response,
 )
 from rtm_proto.received import FileType
 
@@ -139,8 +140,7 @@ def test_the_path_is_decoded_and_without_a_query(target: str, path: str) -> None
 
 def test_the_whole_answer_to_a_get() -> None:
     asked = exchange()
-    assert asked.key == KEY
-    assert asked.wanted() is None
+    assert (asked.key, asked.status, asked.wanted()) == (KEY, None, None)
     asked.found(size=5, etag=ETAG, name="hello wörld.png", mtype=40)
     assert asked.status == 200
     assert asked.data_to_send() == []  # nothing is promised before the store has shown a byte
@@ -202,6 +202,10 @@ def test_a_head_request_gets_the_same_head_and_no_body() -> None:
         ("a.mp4", 42, "video/mp4"),
         ("a.mp4", 41, "audio/mp4"),
         ("a.ogg", 42, "video/ogg"),
+        ("a.ogg", 50, "audio/ogg"),
+        ("a.png", 41, "image/png"),
+        ("a.webm", 41, "audio/webm"),
+        ("a.webm", 42, "video/webm"),
         ("a.3gp", FileType.AUDIO, "audio/3gpp"),
         ("a.html", 40, "application/octet-stream"),
         ("a.svg", 40, "application/octet-stream"),
@@ -213,6 +217,22 @@ def test_a_head_request_gets_the_same_head_and_no_body() -> None:
 )
 def test_the_type_is_safe_to_show(name: str, mtype: int, told: str) -> None:
     assert content_type(name, mtype) == told
+
+
+TYPES = """
+    audio/aac: aac     audio/amr: amr     audio/flac: flac   audio/mp4: m4a     audio/mpeg: mp3
+    audio/ogg: ogg     audio/ogg: opus    audio/wav: wav     image/avif: avif   image/bmp: bmp
+    image/gif: gif     image/heic: heic   image/jpeg: jpeg   image/jpeg: jpg    image/png: png
+    image/webp: webp   video/3gpp: 3gp    video/mp4: m4v     video/mp4: mp4     video/webm: webm
+    video/quicktime: mov      video/x-matroska: mkv     video/x-msvideo: avi
+    application/pdf: pdf
+"""
+
+
+def test_the_types_that_are_told() -> None:
+    words = TYPES.replace(":", "").split()
+    for told, ext in zip(words[::2], words[1::2], strict=True):
+        assert content_type(f"a.{ext}", FileType.FILE) == told
 
 
 @pytest.mark.parametrize(
@@ -363,6 +383,41 @@ def test_a_file_that_is_not_there(method: str) -> None:
     assert body == (b"no such file\n" if method == "GET" else b"")
 
 
+@pytest.mark.parametrize(
+    ("status", "phrase"),
+    [
+        (400, "Bad Request"),
+        (404, "Not Found"),
+        (405, "Method Not Allowed"),
+        (413, "Content Too Large"),
+        (414, "URI Too Long"),
+        (416, "Range Not Satisfiable"),
+        (431, "Request Header Fields Too Large"),
+        (500, "Internal Server Error"),
+        (501, "Not Implemented"),
+        (505, "HTTP Version Not Supported"),
+    ],
+)
+def test_a_short_answer_is_whole(status: int, phrase: str) -> None:
+    said = text_response(status, "why", headers=[("Allow", "GET")])
+    assert (
+        said
+        == (
+            f"HTTP/1.1 {status} {phrase}\r\n"
+            "Allow: GET\r\n"
+            "Content-Type: text/plain; charset=utf-8\r\n"
+            "Content-Length: 4\r\n"
+            "X-Content-Type-Options: nosniff\r\n"
+            "Cache-Control: no-store\r\n"
+            "Connection: close\r\n"
+            "\r\n"
+            "why\n"
+        ).encode()
+    )
+    head = text_response(status, "why", headers=[("Allow", "GET")], head_only=True)
+    assert head == said[: -len(b"why\n")]
+
+
 @pytest.mark.parametrize("found", [False, True])
 def test_a_store_that_fails_before_the_first_byte_is_a_500(found: bool) -> None:
     asked = exchange()
@@ -384,7 +439,7 @@ def test_a_store_that_fails_later_is_an_abrupt_end() -> None:
     asked.failed("disk on fire")
     assert (asked.done, asked.abrupt, asked.status) == (True, "disk on fire", 200)
     assert asked.wanted() is None
-    assert len(b"".join(asked.data_to_send()).partition(b"\r\n\r\n")[2]) == PIECE
+    assert len(b"".join(asked.data_to_send()).partition(b"\r\n\r\n")[2]) == PIECE == 64 * 1024
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE + 1])

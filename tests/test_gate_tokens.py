@@ -152,7 +152,7 @@ def test_the_number_of_login_tokens_has_a_bound_and_the_oldest_goes_first() -> N
     for uid in (1, 2, 3, 1, 4):
         issued.issue(uid)
     assert [bool(issued.of(uid)) for uid in (1, 2, 3, 4)] == [True, False, True, True]
-    issued.issue(3)  # in place of an older one of the same user: nobody else loses one
+    issued.issue(4)  # in place of its own older one: nobody else loses one
     assert [bool(issued.of(uid)) for uid in (1, 2, 3, 4)] == [True, False, True, True]
     nothing = login_tokens(bound=0)
     assert nothing.issue(5) == nothing.of(5)

@@ -12,7 +12,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rtm_proto.inspection import Entries, Ext, Fault, Found, inspect, read_input, to_json, to_text
+from rtm_proto.inspection import (
+    TEXT_WIDTH,
+    Entries,
+    Ext,
+    Fault,
+    Found,
+    inspect,
+    read_input,
+    to_json,
+    to_text,
+)
 from rtm_proto.package import FLAG_JSON, Kind, encode_answer, encode_oneway, encode_quest
 from rtm_proto.payload import encode
 from tests import vectors
@@ -98,6 +108,7 @@ def test_hex_text_is_taken_for_the_bytes_it_spells(text: str) -> None:
         b"464",
         b"46504e4e;",
         b"46504e4g",
+        b"XX",
         b"0x0x46",
         b"460x50",
         "\uff14\uff16".encode(),  # digits, but not those of hex
@@ -133,6 +144,21 @@ def test_captured_bytes_are_never_taken_for_hex_text(data: bytes) -> None:
 
 
 # --- packages ------------------------------------------------------------------------------------
+
+
+def test_the_first_byte_says_whether_it_may_be_a_frame() -> None:
+    assert offsets(b"\x0f") == [("the input ends inside the header of a WebSocket frame", 0)]
+    assert offsets(b"\x10\x00") == [(f"{UNKNOWN}: 10 00", 0)]
+    assert offsets(b"\x7f\x00") == [(f"{UNKNOWN}: 7f 00", 0)]
+    assert offsets(b"\x80\x00") == []
+
+
+def test_fragments_of_text_are_put_together() -> None:
+    data = frame(PING[:5], opcode=1, fin=False) + frame(PING[5:], opcode=0)
+    assert offsets(data) == [("quest", 2)]
+    unfinished = frame(PING, opcode=1, fin=False)
+    fault = "a WebSocket message begins inside an unfinished one"
+    assert offsets(unfinished + frame(PING)) == [("quest", 2), (fault, len(unfinished))]
 
 
 def test_packages_stand_one_behind_the_other() -> None:
@@ -578,6 +604,17 @@ def test_the_code_of_an_error_answer_is_named(status: int, code: object, line: s
     assert lines[1:] == [line, "  ex: 'no'"]
 
 
+def test_only_the_code_of_an_error_is_named() -> None:
+    payload = encode({"code": 20004, "n": 20004, "m": {"code": 20004, "text": "x" * 50}})
+    assert to_text(found(encode_answer(payload, 5, status=1)), width=60).split("\n")[1:] == [
+        "  code: 20004 UNKNOWN_METHOD: unknown method",
+        "  n: 20004",
+        "  m:",
+        "    code: 20004",
+        f"    text: '{'x' * 30}... (50 characters)",
+    ]
+
+
 def test_values_are_shown_as_msgpack_has_them() -> None:
     empty: list[object] = []
     values = {"n": None, "t": True, "f": 1.0, "i": -1, "b": b"\x00\xff", "s": "it's"}
@@ -613,6 +650,17 @@ def test_what_is_long_is_cut_with_its_length() -> None:
 def test_text_that_barely_fits_is_not_cut() -> None:
     assert text_of(encode({"a": "x" * 53})) == [f"  a: '{'x' * 53}'"]
     assert text_of(encode({"a": "x" * 54})) == [f"  a: '{'x' * 35}... (54 characters)"]
+
+
+def test_a_line_may_be_as_wide_as_it_is_allowed_to() -> None:
+    assert TEXT_WIDTH == 100
+    assert text_of(encode({"a": bytes(21)})) == [f"  a: bin 21 bytes {'00' * 21}"]
+    assert text_of(encode({"a": [1] * 18}), width=59) == [f"  a: [{', '.join('1' * 18)}]"]
+    assert len(text_of(encode({"a": [1] * 18}), width=58)) == 1 + 18
+    number = encode_answer(b'{"n":' + b"7" * 55 + b"}", 5, flag=FLAG_JSON)
+    assert to_text(found(number), width=60).split("\n")[1] == f"  n: {'7' * 55}"
+    assert text_of(encode({"k" * 40: 1})) == [f"  {'k' * 40}: 1"]
+    assert text_of(encode({"a": "x" * 1_000_000}), width=1) == ["  a: '... (1000000 characters)"]
 
 
 def test_what_a_terminal_would_obey_is_escaped() -> None:

@@ -71,6 +71,8 @@ def test_a_message_arrives_however_it_is_cut(role: str, size: int) -> None:
             socket = make(role)
             assert receive(socket, *chunks, *tail) == [(BINARY, payload)] * (1 + len(tail))
             assert socket.ended is None
+        *before, last = chunks
+        assert receive(make(role), *before, last + wire) == [(BINARY, payload)] * 2
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -78,6 +80,16 @@ def test_text_is_taken_like_binary(role: str) -> None:
     frame = from_peer(role)
     wire = frame(b"\xff", TEXT) + frame(b"\xff", TEXT, fin=False) + frame(b"\xfe", 0)
     assert [data for _, data in receive(make(role), wire)] == [b"\xff", b"\xff\xfe"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_opcode_of_a_message_is_told(role: str) -> None:
+    frame = from_peer(role)
+    wire = frame(b"a", TEXT) + frame(b"b") + frame(b"", TEXT) + frame(b"")
+    assert receive(make(role), wire) == [(TEXT, b"a"), (BINARY, b"b"), (TEXT, b""), (BINARY, b"")]
+    socket = make(role)
+    socket.receive_data(frame(b"x" * 16, TEXT, announced=1_001), now=0.0)
+    assert socket.next_piece() == (TEXT, b"x" * 16, False)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -111,14 +123,18 @@ def test_bytes_that_were_not_pulled_are_not_lost() -> None:
     for i in range(len(wire)):
         socket.receive_data(wire[i : i + 1], now=0.0)
     assert receive(socket, b"") == [(BINARY, b"abc"), (BINARY, b"de")]
+    socket.receive_data(wire, now=0.0)
+    assert socket.next_piece() == (BINARY, b"abc", True)
+    assert receive(socket, wire) == [(BINARY, data) for data in (b"de", b"abc", b"de")]
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize(("form", "size"), [(16, 0), (16, 24), (64, 24), (64, 200)])
-def test_a_longer_length_than_needed_is_taken(role: str, form: int, size: int) -> None:
+@pytest.mark.parametrize(("form", "size"), [(16, 0), (16, 24), (64, 0), (64, 24), (64, 200)])
+@pytest.mark.parametrize("text", [True, False])
+def test_a_longer_length_than_needed_is_taken(role: str, form: int, size: int, text: bool) -> None:
     wire = from_peer(role)(b"x" * size, form=form)
     for chunks in cuts(wire):
-        assert receive(make(role), *chunks) == [(BINARY, b"x" * size)]
+        assert receive(make(role, text=text), *chunks) == [(BINARY, b"x" * size)]
 
 
 def test_only_where_it_is_asked_for_a_missing_length_is_repaired() -> None:
@@ -137,6 +153,27 @@ def test_only_where_it_is_asked_for_a_missing_length_is_repaired() -> None:
     socket = make("client", max_message=20_000)
     socket.receive_data(genuine, now=0.0)
     assert socket.next_piece(repair=True) == (BINARY, genuine[4:], True)
+
+
+def test_a_missing_length_is_known_by_its_first_four_bytes() -> None:
+    socket = make("client")
+    socket.receive_data(b"\x82\x7eFPNN", now=0.0)
+    assert socket.next_piece(repair=True) == (BINARY, b"FPNN", False)
+
+
+@pytest.mark.parametrize(
+    ("payload", "opcode"),
+    [
+        (b"NN" + bytes(198), BINARY),
+        (b"NX" + bytes(17_998), BINARY),
+        (b"XN" + bytes(17_998), BINARY),
+        (b"NN" + bytes(17_998), TEXT),
+    ],
+)
+def test_a_length_that_is_there_is_not_repaired(payload: bytes, opcode: int) -> None:
+    socket = make("client", max_message=20_000)
+    socket.receive_data(raw_frame(payload, opcode), now=0.0)
+    assert socket.next_piece(repair=True) == (opcode, payload, True)
 
 
 # --- fragments ---
@@ -173,6 +210,18 @@ def test_a_message_has_a_limit_of_fragments(empty: bool) -> None:
     assert receive(socket, message(MAX_FRAGMENTS + 1)) == []
     assert str(socket.ended) == "over a limit: a message has more than 4096 fragments"
     assert socket.close_code == 1008
+    assert receive(make("client", max_message=10_000), message(MAX_FRAGMENTS + 1)) == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_fragment_that_comes_byte_by_byte_is_one_fragment(role: str) -> None:
+    frame = from_peer(role)
+    wire = frame(b"a" * 20, fin=False) + frame(b"b" * 20, 0)
+    key = None if role == "server" else lambda: KEY
+    socket = WebSocket(client=role == "client", mask_key=key, max_fragments=2)
+    chunks = [wire[i : i + 1] for i in range(len(wire))]
+    assert receive(socket, *chunks) == [(BINARY, b"a" * 20 + b"b" * 20)]
+    assert socket.ended is None
 
 
 # --- limits ---
@@ -207,8 +256,24 @@ def test_fragments_over_the_limit_are_refused_on_the_header(role: str) -> None:
         receive(socket, chunks[-1])
         assert socket.close_code == 1009
     socket = make(role)
-    receive(socket, first + frame(b"b" * 400, 0) + first)
+    whole = first + frame(b"b" * 400, 0)
+    assert len(receive(socket, whole + whole + first)) == 2
     assert socket.ended is None
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_first_fragment_over_the_limit_is_refused_on_the_header(role: str) -> None:
+    socket = make(role)
+    receive(socket, from_peer(role)(b"", fin=False, announced=1_001))
+    assert socket.close_code == 1009
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_limit_of_a_message_is_none_of_a_control_frame(role: str) -> None:
+    socket = make(role, max_message=10)
+    receive(socket, from_peer(role)(b"?" * 125, 9))
+    assert socket.ended is None
+    assert joined(socket.data_to_send()) == to_peer(role, b"?" * 125, 10)
 
 
 def test_the_limit_can_be_raised() -> None:
@@ -270,6 +335,11 @@ def test_a_ping_is_answered_after_the_frame_that_is_under_way(role: str) -> None
 def test_a_ping_of_125_bytes_at_most() -> None:
     with pytest.raises(LocalProtocolError, match="125 bytes, got 126"):
         make("client").ping(bytes(126))
+    socket = make("client")
+    assert socket.ping(bytes(125)) and socket.ping()
+    assert joined(socket.data_to_send()) == to_peer("client", bytes(125), 9) + to_peer(
+        "client", b"", 9
+    )
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -413,3 +483,10 @@ def test_a_fault_found_by_others_is_kept_for_the_close() -> None:
 def test_a_client_needs_mask_keys() -> None:
     with pytest.raises(LocalProtocolError, match="mask_key"):
         WebSocket(client=True)
+
+
+def test_a_server_needs_none_takes_what_fpnn_sends_and_closes_normally() -> None:
+    socket = WebSocket(client=False)
+    assert receive(socket, raw_frame(b"\xff", TEXT, key=KEY, form=16)) == [(TEXT, b"\xff")]
+    socket.close()
+    assert joined(socket.data_to_send()) == raw_frame(b"\x03\xe8", 8)

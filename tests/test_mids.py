@@ -38,6 +38,10 @@ def test_a_mid_is_the_time_and_a_counter() -> None:
     assert mids.next() == ((YEAR_2024 + 1) << 16) + 0x1234
 
 
+def test_a_mid_is_never_0() -> None:
+    assert MidGenerator(Clock(0), 0).next() == 1
+
+
 @pytest.mark.parametrize("start", [0, 0xFFFF, 0x10000, -1, 2**80])
 def test_only_the_lowest_bits_of_the_start_count(start: int) -> None:
     assert MidGenerator(Clock(), start).next() == (YEAR_2024 << 16) + (start & 0xFFFF)

@@ -213,6 +213,12 @@ def test_a_value_that_holds_itself_is_refused_before_it_is_sent() -> None:
         encode({"a": loop})
     with pytest.raises(LocalProtocolError):
         encode_json({"a": loop})
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for write in (encode, encode_json):
+        with pytest.raises(LocalProtocolError):
+            write({"a": deep})
 
 
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 65535, 65536])
@@ -225,7 +231,7 @@ def test_a_bin_header_takes_all_that_four_bytes_can_say() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 255, 256, 65535, 65536])
-@pytest.mark.parametrize("entries", [0, 5, 13, 14, 15, 30])
+@pytest.mark.parametrize("entries", [0, 5, 13, 14, 15, 16, 17, 30])
 def test_an_envelope_around_a_file_is_the_map_with_the_file_in_it(size: int, entries: int) -> None:
     before: dict[str, object] = {f"b{number}": number for number in range(entries)}
     after: dict[str, object] = {"to": 5, "attrs": "{}"}
@@ -240,6 +246,28 @@ def test_an_envelope_may_end_with_the_file() -> None:
 def test_an_envelope_holds_what_a_payload_may_hold() -> None:
     with pytest.raises(LocalProtocolError, match="payload cannot be encoded"):
         envelope({}, "file", 1, {"to": 2**64})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "ca 3f800000",
+        "cb 3ff0000000000000",
+        "dc 0001 c0",
+        "dd 00000001 c0",
+        "de 0001 a161 c0",
+        "df 00000001 a161 c0",
+    ],
+)
+def test_a_value_ends_where_its_first_bytes_say(data: str) -> None:
+    value = bytes.fromhex(data)
+    assert scan(value + b"\xc0") == len(value)
+    with pytest.raises(PayloadError, match="cut short"):
+        scan(value[:-1])
+
+
+def test_a_key_of_bytes_that_are_no_text_keeps_them() -> None:
+    assert decode(bytes.fromhex("81 c401ff 01")) == {"\udcff": 1}
 
 
 @given(PARAMS)
@@ -286,8 +314,9 @@ def test_a_payload_may_be_as_deep_as_the_limit() -> None:
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH + 1, MAX_DEPTH + 2, 1000, 3000, 1_000_000])
 def test_a_payload_deeper_than_the_limit_is_refused(depth: int) -> None:
-    with pytest.raises(PayloadError, match="deeper than the limit of 32"):
+    with pytest.raises(PayloadError, match="deeper than the limit of 32") as caught:
         decode(nested(depth))
+    assert caught.value.code == 10003
 
 
 @pytest.mark.parametrize("inner", [b"\x80", b"\x90"])
@@ -304,8 +333,9 @@ def test_a_payload_may_hold_as_many_values_as_the_limit() -> None:
 
 @pytest.mark.parametrize("item", [1, 70000, "", []])
 def test_a_payload_with_more_values_than_the_limit_is_refused(item: object) -> None:
-    with pytest.raises(PayloadError, match="more values than the limit of 4096"):
+    with pytest.raises(PayloadError, match="more values than the limit of 4096") as caught:
         decode(encode({"a": [item] * (MAX_NODES - 2)}))
+    assert caught.value.code == 10003
 
 
 def test_five_million_empty_maps_are_refused_before_they_are_built() -> None:
@@ -416,10 +446,18 @@ def test_json_has_the_same_limits_as_msgpack() -> None:
     assert caught.value.code == 10004
     widest = json.dumps({"a": [1] * (MAX_NODES - 3)}).encode()
     assert decode_json(widest)
-    with pytest.raises(PayloadError, match="more values than the limit of 4096"):
+    with pytest.raises(PayloadError, match="more values than the limit of 4096") as caught:
         decode_json(widest.replace(b"[1", b"[1, 1"))
+    assert caught.value.code == 10004
     with pytest.raises(PayloadError, match="limit of 2"):
         decode_json(b'{"a":1}', max_nodes=2)
+
+
+def test_what_is_closed_again_makes_json_no_less_deep() -> None:
+    closed = b"[]," * 100
+    assert decode_json(b'{"a":[' + closed + b"[" * 30 + b"]" * 30 + b"]}")
+    with pytest.raises(PayloadError, match="deeper than the limit of 32"):
+        decode_json(b'{"a":[' + closed + b"[" * 31 + b"]" * 31 + b"]}")
 
 
 def test_marks_inside_json_text_are_no_values() -> None:

@@ -172,7 +172,25 @@ def test_the_mtype_says_whether_it_is_a_file(mtype: int) -> None:
     event, _ = parse_push("pushmsg", push(mtype=mtype), UID)
     assert event.mtype == mtype
     assert isinstance(event, FileReceived) == (40 <= mtype <= 50)
-    assert {int(kind) for kind in FileType} <= set(FILE_MTYPES)
+
+
+def test_the_mtypes_of_files() -> None:
+    mtypes = {kind.name: kind.value for kind in FileType}
+    assert mtypes == {"IMAGE": 40, "AUDIO": 41, "VIDEO": 42, "FILE": 50}
+    assert set(mtypes.values()) <= set(FILE_MTYPES)
+
+
+def test_a_broadcast_has_no_target_whatever_it_carries() -> None:
+    event, _ = parse_push("pushbroadcastmsg", {**push(), "": 5}, UID)
+    assert event.target is None
+
+
+def test_text_that_is_no_strict_json_is_read_up_to_a_limit() -> None:
+    assert MAX_LOOSE == 64 * 1024
+    head, tail = '{"url":"U","more":NaN', "}"
+    msg = head + " " * (MAX_LOOSE - len(head) - len(tail)) + tail
+    assert file_in(msg=msg).url == "U"
+    assert file_in(msg=msg + " ").url is None
 
 
 @pytest.mark.parametrize(
@@ -282,6 +300,8 @@ def test_a_url_is_found_wherever_there_is_one(
     [
         ("https://h/x/photo.png", "", "photo.png", "png"),
         ("https://h/x/photo.png?sig=a/b.gif#c/d", "", "photo.png", "png"),
+        ("https://h/photo.png#c.gif", "", "photo.png", "png"),
+        ("https://h/x://photo.png", "", "photo.png", "png"),
         ("https://h/my%20cat%C3%BC.png", "", "my cat\u00fc.png", "png"),
         ("https://h/x%2F..%2Fpasswd", "", "passwd", ""),
         ("https://h/%2e%2e", "", None, ""),

@@ -7,6 +7,7 @@ from base64 import b64decode
 import h11
 import pytest
 
+from rtm_proto.codes import Code
 from rtm_proto.errors import LocalProtocolError, RemoteFault
 from rtm_proto.upgrade import (
     MAX_HEAD,
@@ -82,7 +83,16 @@ def test_a_service_path(target: str) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["/", "/service", "/service/", "/service/a/b", "/Service/websocket", "/a/service", "*"],
+    [
+        "/",
+        "service/websocket",
+        "/service",
+        "/service/",
+        "/service/a/b",
+        "/Service/websocket",
+        "/a/service",
+        "*",
+    ],
 )
 def test_no_service_path(target: str) -> None:
     assert not is_service_path(target)
@@ -127,8 +137,11 @@ def test_names_and_tokens_are_taken_in_any_case() -> None:
         b"sec-websocket-extensions: permessage-deflate\r\n"
         b"sec-websocket-protocol: first, second\r\n\r\n"
     )
-    answer, _ = serve(data)
-    assert answer == RESPONSE[:-2] + b"Sec-WebSocket-Protocol: first\r\n\r\n"
+    lines = (b"connection: keep-alive\r\n", b"connection: upgrade\r\n")
+    assert b"".join(lines) in data
+    for asked in (data, data.replace(b"".join(lines), b"".join(reversed(lines)))):
+        answer, _ = serve(asked)
+        assert answer == RESPONSE[:-2] + b"Sec-WebSocket-Protocol: first\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -145,6 +158,7 @@ def test_names_and_tokens_are_taken_in_any_case() -> None:
         ((b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b""), 400, "Key must"),
         ((b"dGhlIHNhbXBsZSBub25jZQ==", b"c2hvcnQ="), 400, "Key must"),
         ((b"dGhlIHNhbXBsZSBub25jZQ==", b"!"), 400, "Key must"),
+        ((b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhl!IHNhbXBsZSBub25jZQ=="), 400, "Key must"),
         ((b"dGhlIHNhbXBsZSBub25jZQ==", b"\xe9"), 400, "Key must"),
         ((b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\nabc"), 400, "no body"),
         ((b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400, "no body"),
@@ -180,6 +194,7 @@ def test_a_head_over_the_limit_is_refused_however_it_is_cut() -> None:
     assert len(fits) == MAX_HEAD
     assert serve(fits + TAIL)[1] == TAIL
     over = REQUEST[:-2] + b"x" + filler + b"\r\n"
+    assert ServerUpgrade().receive_data(over[:-1]) is None
     for chunks in ([over], [over[:9_000], over[9_000:]], [over[:-1], over[-1:]]):
         upgrade = ServerUpgrade()
         with pytest.raises(HandshakeRefused, match="16384 bytes") as caught:
@@ -218,6 +233,7 @@ def test_no_bytes_are_not_the_end() -> None:
 
 def test_what_a_server_says_of_an_early_end() -> None:
     upgrade = ServerUpgrade()
+    assert upgrade.headers == []
     assert str(upgrade.receive_eof()) == "closed without a request"
     upgrade.receive_data(REQUEST[:10])
     assert "after 10 bytes" in str(upgrade.receive_eof())
@@ -226,7 +242,39 @@ def test_what_a_server_says_of_an_early_end() -> None:
 def test_a_refusal_without_a_status_is_a_400() -> None:
     assert refuse_response(HandshakeRefused(None, "no")).startswith(b"HTTP/1.1 400 Bad Request")
     assert refuse_response(HandshakeRefused(418, "no")).startswith(b"HTTP/1.1 418 Refused")
-    assert isinstance(HandshakeRefused(400, "no"), RemoteFault)
+
+
+@pytest.mark.parametrize(
+    ("status", "phrase"),
+    [
+        (400, "Bad Request"),
+        (404, "Not Found"),
+        (426, "Upgrade Required"),
+        (431, "Request Header Fields Too Large"),
+        (501, "Not Implemented"),
+        (418, "Refused"),
+    ],
+)
+def test_a_refusal_is_a_whole_answer(status: int, phrase: str) -> None:
+    refusal = HandshakeRefused(status, "no\ud800", headers=[("Upgrade", "websocket")])
+    assert (
+        refuse_response(refusal)
+        == (
+            f"HTTP/1.1 {status} {phrase}\r\n"
+            "Upgrade: websocket\r\n"
+            "Content-Type: text/plain; charset=utf-8\r\n"
+            "Content-Length: 4\r\n"
+            "Connection: close\r\n"
+            "\r\n"
+            "no?\n"
+        ).encode()
+    )
+
+
+def test_a_refused_handshake_is_the_peers_fault() -> None:
+    refusal = HandshakeRefused(400, "no")
+    assert isinstance(refusal, RemoteFault)
+    assert (refusal.code, refusal.status, refusal.body) == (Code.HTTP_ERROR, 400, b"")
 
 
 def test_a_path_rule_of_your_own() -> None:
@@ -257,8 +305,12 @@ def test_a_request_with_more_in_it() -> None:
     upgrade = ClientUpgrade(
         "h", "/service/x?a=b", NONCE, subprotocol="fpnn", headers=[("X-Mine", "1")]
     )
-    assert upgrade.request.startswith(b"GET /service/x?a=b HTTP/1.1\r\nHost: h\r\n")
-    assert upgrade.request.endswith(b"Sec-WebSocket-Protocol: fpnn\r\nX-Mine: 1\r\n\r\n")
+    lines = REQUEST.splitlines(keepends=True)[2:-1]
+    assert upgrade.request == (
+        b"GET /service/x?a=b HTTP/1.1\r\nHost: h\r\n"
+        + b"".join(lines)
+        + b"Sec-WebSocket-Protocol: fpnn\r\nX-Mine: 1\r\n\r\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -286,6 +338,17 @@ def test_a_101_is_accepted_however_it_is_cut(tail: bytes) -> None:
         for chunk in chunks[:-1]:
             assert upgrade.receive_data(chunk) is None
         assert upgrade.receive_data(chunks[-1] + tail) == tail
+
+
+def test_a_101_over_the_limit_is_refused_however_it_is_cut() -> None:
+    filler = b"X-Filler: " + b"x" * (MAX_HEAD - len(RESPONSE) - 12) + b"\r\n"
+    fits = RESPONSE[:-2] + filler + b"\r\n"
+    assert len(fits) == MAX_HEAD
+    assert client().receive_data(fits + TAIL) == TAIL
+    over = RESPONSE[:-2] + b"x" + filler + b"\r\n"
+    assert client().receive_data(over[:-1]) is None
+    for chunks in ([over], [over[:9_000], over[9_000:]], [over[:-1], over[-1:]]):
+        assert "16384 bytes" in str(refused(*chunks))
 
 
 def test_the_frameworks_own_101_is_accepted() -> None:
@@ -361,12 +424,53 @@ def test_a_refusals_body_is_collected_up_to_a_limit(rest: bytes, body: bytes) ->
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [b"FPNN", b"\xff", b"HTTQ", b"\r\n", b"HTTP/1.1 100 Continue\r\n\r\nHTML"],
+    ("head", "said"),
+    [
+        (b"403 Forbidden\r\nContent-Length: 0", "the server answered 403 Forbidden"),
+        (b"403 \r\nContent-Length: 0", "the server answered 403"),
+        (b"403 No\r\nContent-Length: 1\r\n\r\n\xff", "the server answered 403 No: \ufffd"),
+        (
+            b"403 No\r\nContent-Length: 200\r\n\r\n" + b"x" * 200,
+            "the server answered 403 No: " + "x" * 200,
+        ),
+        (
+            b"403 No\r\nContent-Length: 201\r\n\r\n" + b"x" * 201,
+            "the server answered 403 No: " + "x" * 200 + " ...",
+        ),
+    ],
 )
-def test_what_begins_as_no_answer_is_refused_without_waiting_for_more(answer: bytes) -> None:
-    with pytest.raises(HandshakeRefused, match="not HTTP"):
+def test_a_whole_refusal_is_told_at_once(head: bytes, said: str) -> None:
+    end = b"" if b"\r\n\r\n" in head else b"\r\n\r\n"
+    with pytest.raises(HandshakeRefused) as caught:
+        client().receive_data(b"HTTP/1.1 " + head + end)
+    assert str(caught.value) == said
+
+
+def test_more_of_a_refusal_than_is_kept_is_not_waited_for() -> None:
+    upgrade = client()
+    upgrade.receive_data(b"HTTP/1.1 403 No\r\nContent-Length: 10000\r\n\r\n")
+    assert upgrade.receive_data(b"x" * 4_095) is None
+    with pytest.raises(HandshakeRefused) as caught:
+        upgrade.receive_data(b"x")
+    assert caught.value.body == b"x" * 4_096
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (b"FPNN", "46"),
+        (b"\xff", "ff"),
+        (b"HTTQ", "48 54 54 51"),
+        (b"\r\n", "0d"),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTML", "48 54 4d"),
+    ],
+)
+def test_what_begins_as_no_answer_is_refused_without_waiting_for_more(
+    answer: bytes, shown: str
+) -> None:
+    with pytest.raises(HandshakeRefused) as caught:
         client().receive_data(answer)
+    assert str(caught.value) == f"the answer is not HTTP: {shown}"
 
 
 @pytest.mark.parametrize(
