@@ -12,6 +12,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import cast
 
 import anyio
@@ -195,17 +196,22 @@ def tune(stream: anyio.abc.ByteStream) -> Callable[[], None]:
     44 ms. The option is not sticky. The other one keeps what the kernel takes of a body close to
     what has left: a slow uplink would otherwise look like a peer that does not answer.
     """
-    sock = stream.extra(SocketAttribute.raw_socket, None)
+    try:
+        sock = stream.extra(SocketAttribute.raw_socket, None)
+    except (AttributeError, OSError):  # anyio asks a socket that is gone for its peer
+        sock = None
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return lambda: None
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
-    option = getattr(socket, "TCP_QUICKACK", None)
+    unsent, quick = (getattr(socket, name, None) for name in ("TCP_NOTSENT_LOWAT", "TCP_QUICKACK"))
 
     def again() -> None:
-        if option is not None and sock.fileno() >= 0:
-            sock.setsockopt(socket.IPPROTO_TCP, option, 1)
+        if quick is not None:
+            with suppress(OSError):  # the socket is gone: whoever reads will be told
+                sock.setsockopt(socket.IPPROTO_TCP, quick, 1)
 
+    if unsent is not None:
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, unsent, MAX_UNSENT)
     return again
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import cast
 
 import trio
@@ -195,14 +196,16 @@ def tune(stream: trio.abc.Stream) -> Callable[[], None]:
     sock = stream.socket
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return lambda: None
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
-    option = getattr(socket, "TCP_QUICKACK", None)
+    unsent, quick = (getattr(socket, name, None) for name in ("TCP_NOTSENT_LOWAT", "TCP_QUICKACK"))
 
     def again() -> None:
-        if option is not None and sock.fileno() >= 0:
-            sock.setsockopt(socket.IPPROTO_TCP, option, 1)
+        if quick is not None:
+            with suppress(OSError):  # the socket is gone: whoever reads will be told
+                sock.setsockopt(socket.IPPROTO_TCP, quick, 1)
 
+    if unsent is not None:
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, unsent, MAX_UNSENT)
     return again
 
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
+import anyio.abc
 import anyio.lowlevel
 import pytest
 
-from rtm_proto.errors import ConnectionLost, LoginFailed
+from rtm_proto.errors import ConnectFailed, ConnectionLost, LoginFailed
 from rtm_proto.received import FileType
 from tests.contract.scripted import Peer, Scripts
 from tests.contract.streams import whole_anyio_pair, whole_trio_pair
@@ -220,3 +221,43 @@ async def test_no_secrets_are_shown(api: Api, caplog: pytest.LogCaptureFixture) 
         assert str(ALICE) in repr(alice) and "gate.test" in repr(alice)
         assert str(world.gate.file_address) in repr(world.gate)
         assert world.gate.url == str(world.gate.address)
+
+
+class Gone(anyio.abc.ByteStream):
+    """A stream whose socket is gone, as anyio's own tell it."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    @property
+    def extra_attributes(self) -> Any:
+        """Raises it."""
+        raise self._error
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        """Nothing."""
+        raise anyio.BrokenResourceError
+
+    async def send(self, item: bytes) -> None:
+        """Nowhere."""
+        raise anyio.BrokenResourceError
+
+    async def send_eof(self) -> None:
+        """Nobody."""
+
+    async def aclose(self) -> None:
+        """Done."""
+
+
+@pytest.mark.parametrize("error", [AttributeError("getpeername"), OSError("not connected")])
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "asyncio-uvloop"], indirect=True)
+async def test_a_socket_that_is_gone_already_is_a_lost_link(api: Api, error: Exception) -> None:
+    async def connect(address: Any) -> Any:
+        await anyio.lowlevel.checkpoint()
+        return Gone(error)
+
+    with pytest.raises(ConnectFailed, match="no link to"):
+        async with api.open_client(
+            "ws://gate.test", pid=PID, uid=ALICE, token="any", connect=connect
+        ):
+            pass
