@@ -293,9 +293,11 @@ class Links:
                 while await self._is_lost():
                     await self.drive(relogin.run(), ask=self._ask_now)
                     self._away = False
+                    _log.info("logged in again at %s", self.main)
                     self._tell(Reconnected())
                     self._settle()
         except RtmError as exc:
+            _log.warning("not logged in again at %s: %s", self.main, exc)
             self._tell(Disconnected(CloseReason(CloseKind.LOGIN, str(exc))))
         finally:
             self._keeps = False
@@ -307,6 +309,7 @@ class Links:
         self._away = self._desk.lost
         reason = self._desk.connection.reason
         if self._away and reason is not None:
+            _log.info("the link to %s is lost, logging in again: %s", self.main, reason)
             self._tell(Disconnected(reason, again=True))
         return self._away
 
@@ -359,6 +362,7 @@ class Links:
             raise
         if isinstance(desk.opening.outcome, Lost):
             raise ConnectFailed(f"no link to {place}: {desk.opening.outcome.reason}")
+        _log.debug("connected to %s", place)
         return desk, wire
 
     async def _file_link(self, place: Address, deadline: float) -> _FileLink:

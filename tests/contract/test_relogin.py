@@ -97,7 +97,10 @@ async def lose_link(client: Client) -> None:
         await client.quest("hang up")
 
 
-async def test_a_lost_link_is_told_and_made_again(api: Api) -> None:
+async def test_a_lost_link_is_told_and_made_again(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", api.name)
     async with client_of(api, hang_up, serve) as (gate, client):
         await lose_link(client)
         events = client.events()
@@ -107,6 +110,10 @@ async def test_a_lost_link_is_told_and_made_again(api: Api) -> None:
         assert await next_event(events) == Reconnected()
         assert await client.quest("who are you") == {"you asked": "who are you"}
         assert gate.dials == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        "the link to tcp://gate.test:13321 is lost, logging in again: closed by the peer",
+        "logged in again at tcp://gate.test:13321",
+    ]
 
 
 async def test_what_was_pushed_before_is_a_duplicate_after_it(api: Api) -> None:
@@ -282,7 +289,9 @@ async def test_a_user_who_cannot_get_a_token_is_asked_again(
         assert isinstance(end, Disconnected) and not end.again
         assert "no fresh login token: 'no such user'" in end.reason.text
         assert gate.dials == 4
-    assert [record.getMessage() for record in caplog.records] == ["fresh_token failed"] * 3
+    told = [record.getMessage() for record in caplog.records]
+    assert told[:3] == ["fresh_token failed"] * 3
+    assert len(told) == 4 and told[3].startswith("not logged in again at tcp://gate.test:13321")
 
 
 async def test_a_code_that_will_not_pass_ends_it(api: Api) -> None:
