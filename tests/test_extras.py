@@ -15,6 +15,8 @@ import pytest
         ("rtm_proto.websocket", "h11", "websocket"),
         ("rtm_proto.websocket", "wsproto", "websocket"),
         ("rtm_proto.download", "h11", "websocket"),
+        ("rtm_proto.proxies", "h11", "websocket"),
+        ("rtm_proto.socks", "socksio", "proxy"),
         ("rtm_proto.gate.gate", "wsproto", "websocket"),
         ("rtm_proto.encryption", "cryptography", "encryption"),
         ("rtm_proto.testing.strategies", "hypothesis", "testing"),
@@ -36,6 +38,19 @@ def test_a_missing_extra_is_named(module: str, missing: str, extra: str) -> None
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert done.stderr == ""
     assert done.stdout == f"{module_named(module)} needs {missing}: {hint(extra)}\n"
+
+
+def test_a_socks_proxy_needs_its_extra_and_an_http_proxy_does_not() -> None:
+    code = (
+        "import sys; sys.modules['socksio'] = None\n"
+        "from rtm_proto.proxies import parse_proxy\n"
+        "print(parse_proxy('http://h:1'))\n"
+        "try:\n    parse_proxy('socks5://u:p@h:1')\n"
+        "except ImportError as exc:\n    print(exc)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert done.stderr == ""
+    assert done.stdout == f"http://h:1\nrtm_proto.socks needs socksio: {hint('proxy')}\n"
 
 
 def module_named(module: str) -> str:

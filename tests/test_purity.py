@@ -113,6 +113,8 @@ def installed(names: set[str]) -> set[str]:
         ("rtm_proto.inspection", {"msgpack"}),
         ("rtm_proto.download", {"msgpack", "h11"}),
         ("rtm_proto.websocket", {"msgpack", "h11", "wsproto"}),
+        ("rtm_proto.proxies", {"msgpack", "h11"}),
+        ("rtm_proto.socks", {"msgpack", "socksio"}),
         ("rtm_proto.testing.links", {"msgpack"}),
         ("rtm_proto.testing.pair", {"msgpack"}),
         ("rtm_proto.testing.runtimes", {"msgpack"}),

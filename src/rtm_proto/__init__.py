@@ -7,8 +7,8 @@
     gate                                  the server side
 
 Importing this loads the standard library's pure parts and msgpack. ``rtm_proto.websocket`` needs
-wsproto and h11, ``rtm_proto.download`` and ``rtm_proto.gate`` need h11. To use it over real
-sockets import ``rtm_trio`` or ``rtm_asyncio``.
+wsproto and h11, ``rtm_proto.download``, ``rtm_proto.proxies`` and ``rtm_proto.gate`` need h11. To
+use it over real sockets import ``rtm_trio`` or ``rtm_asyncio``.
 """
 
 from __future__ import annotations

@@ -140,7 +140,8 @@ class Tunnelled(trio.abc.HalfCloseableStream):
         if not self._data:
             return await self._stream.receive_some(max_bytes)
         await trio.lowlevel.checkpoint()
-        data, self._data = self._data[:max_bytes], self._data[max_bytes or TUNNEL_SIZE :]
+        size = len(self._data) if max_bytes is None else max_bytes
+        data, self._data = self._data[:size], self._data[size:]
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
