@@ -20,7 +20,7 @@ from rtm_proto.connection import Connection
 from rtm_proto.desk import Desk, Inbox, Ticket
 from rtm_proto.errors import ConnectFailed, RtmError, StoreFault
 from rtm_proto.events import CloseKind, CloseReason, Lost
-from rtm_proto.files import FileSource, Source
+from rtm_proto.files import LocalSource, Source
 from rtm_proto.flows.login import Login, log_in
 from rtm_proto.flows.steps import (
     Ask,
@@ -361,7 +361,7 @@ class Client:
         )
 
     def send(
-        self, kind: Conversation, target: int, file: FileSource = b"hello", *, mid: int = 0
+        self, kind: Conversation, target: int, file: LocalSource = b"hello", *, mid: int = 0
     ) -> FileSent:
         """Send a file, and wait for what becomes of it."""
         return self._world.run(self, self.transfer(kind, target, mid=mid).run(), file)
@@ -448,13 +448,13 @@ class World:
         self.run(client, log_in(Login(PID, uid, USERS[uid] if token is None else token)))
         return client
 
-    def start(self, client: Client, flow: Flow[Result], file: FileSource = b"") -> Run[Result]:
+    def start(self, client: Client, flow: Flow[Result], file: LocalSource = b"") -> Run[Result]:
         """Let *flow* be carried out while the world goes on."""
         run = Run(self, client, flow, Source(file))
         self._runs.append(run)
         return run
 
-    def run(self, client: Client, flow: Flow[Result], file: FileSource = b"") -> Result:
+    def run(self, client: Client, flow: Flow[Result], file: LocalSource = b"") -> Result:
         """Carry out *flow* until it is done."""
         run = self.start(client, flow, file)
         self.wait(lambda: run.done)

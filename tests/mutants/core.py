@@ -13,6 +13,7 @@ NOT_THE_CORE = {"command", "simulation", "testing"}  # folders
 UNTESTED = {"events"}  # values only: those who make them test them
 TESTED_BY = {  # else the tests of gate/NAME are in test_gate_NAME.py
     "gate/gate": ("gate",),
+    "socks": ("proxies",),
 }
 
 
