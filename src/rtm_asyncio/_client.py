@@ -35,7 +35,7 @@ from rtm_proto.received import Conversation, FileReceived
 
 from ._dial import Connect, MakeLink, chosen_proxy, make_link
 from ._download import download
-from ._links import MAX_UPLOADS, Links, TokenSource, open_links
+from ._links import MAX_UPLOADS, Links, Plan, TokenSource, open_links
 from ._streams import EventStream
 from ._wire import wall_ms
 
@@ -59,7 +59,7 @@ class Client:
         self._inbox = inbox
 
     def __repr__(self) -> str:
-        return f"<Client {self.uid} at {self._links.main}>"
+        return f"<Client {self.uid} at {self._links.plan.main}>"
 
     @property
     def duplicates(self) -> int:
@@ -217,8 +217,8 @@ class Client:
             expected_md5=expected_md5,
             overwrite=overwrite,
             progress=progress,
-            ssl_context=self._links.ssl_context,
-            proxy=self._links.proxy,
+            ssl_context=self._links.plan.ssl_context,
+            proxy=self._links.plan.proxy,
         )
 
     # --- private ---
@@ -295,7 +295,7 @@ async def open_client(
     login = Login(pid, uid, token, {} if attrs is None else attrs, timeout=login_timeout)
     route = address.file_route(main, file_route)
     inbox = Inbox(uid)
-    async with open_links(
+    plan = Plan(
         main,
         login,
         timeout=login.timeout,
@@ -309,5 +309,6 @@ async def open_client(
         connect=connect,
         proxy=chosen_proxy(proxy, connect),
         link=link,
-    ) as links:
+    )
+    async with open_links(plan) as links:
         yield Client(links, login, route, inbox, max_file=max_file)

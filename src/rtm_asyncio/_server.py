@@ -33,7 +33,7 @@ from rtm_proto.received import Conversation
 from rtm_proto.signs import Signer
 
 from ._dial import Connect, MakeLink, chosen_proxy, make_link
-from ._links import MAX_UPLOADS, Links, open_links
+from ._links import MAX_UPLOADS, Links, Plan, open_links
 from ._wire import wall_ms
 
 
@@ -54,7 +54,7 @@ class Server:
         self._mids = MidGenerator(wall_ms, int.from_bytes(os.urandom(2), "big"))
 
     def __repr__(self) -> str:
-        return f"<Server of project {self.pid} at {self._links.main}>"
+        return f"<Server of project {self.pid} at {self._links.plan.main}>"
 
     # --- sending ---
 
@@ -275,7 +275,7 @@ async def open_server(
     main = parse_url(url)
     signer = Signer(pid, secret, _make_salt, wall_ms)
     route = address.file_route(main, file_route)
-    async with open_links(
+    plan = Plan(
         main,
         signer,
         timeout=check_timeout(login_timeout),
@@ -289,7 +289,8 @@ async def open_server(
         connect=connect,
         proxy=chosen_proxy(proxy, connect),
         link=link,
-    ) as links:
+    )
+    async with open_links(plan) as links:
         yield Server(links, signer, route, max_file=max_file)
 
 

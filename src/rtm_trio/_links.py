@@ -7,6 +7,7 @@ import random
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import trio
@@ -85,44 +86,41 @@ class _FileLink:
         self.ticket: Ticket | None = None
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How to reach a gate, as whom, and what to do when the link is lost.
+
+    ``timeout``: seconds for connecting and the login. ``inbox``: for what the gate pushes.
+    ``relogin``: when to log in again, None for never; ``patient``: whether calls wait for that.
+    """
+
+    main: Address
+    who: Login | Signer
+    timeout: float
+    inbox: Inbox | None
+    relogin: ReloginPolicy | None
+    fresh_token: TokenSource | None
+    patient: bool
+    max_uploads: int
+    pace: Pace | None
+    ssl_context: ssl.SSLContext | None
+    connect: Connect | None
+    proxy: Proxy | None
+    link: MakeLink
+
+
 class Links:
     """What a Client and a Server have in common; made by ``open_links``."""
 
-    def __init__(
-        self,
-        nursery: trio.Nursery,
-        main: Address,
-        who: Login | Signer,
-        *,
-        timeout: float,
-        inbox: Inbox | None,
-        relogin: ReloginPolicy | None,
-        fresh_token: TokenSource | None,
-        patient: bool,
-        max_uploads: int,
-        pace: Pace | None,
-        ssl_context: ssl.SSLContext | None,
-        connect: Connect | None,
-        proxy: Proxy | None,
-        link: MakeLink,
-    ) -> None:
-        self.main = main
-        self.ssl_context = ssl_context
-        self.proxy = proxy
+    def __init__(self, nursery: trio.Nursery, plan: Plan) -> None:
+        self.plan = plan
         self._nursery = nursery
-        self._who = who
-        self._timeout = timeout
-        self._inbox = inbox
         self._relogin: Relogin | None = None
-        if relogin is not None:
-            self._relogin = Relogin(who, relogin, random=random.random, timeout=timeout)
-        self._fresh_token = fresh_token
-        self._patient = patient
-        self._pace = pace
-        self._connect = connect
-        self._make_link = link
-        self._max_uploads = max_uploads
-        self._uploads = trio.CapacityLimiter(max_uploads)
+        if plan.relogin is not None:
+            self._relogin = Relogin(
+                plan.who, plan.relogin, random=random.random, timeout=plan.timeout
+            )
+        self._uploads = trio.CapacityLimiter(plan.max_uploads)
         self._desk: Desk
         self._wire: Wire
         self._keeping = trio.CancelScope()
@@ -226,9 +224,9 @@ class Links:
 
     async def open(self) -> None:
         """Connect the main link and log in. Raises ConnectFailed, LoginFailed."""
-        deadline = trio.current_time() + self._timeout
+        deadline = trio.current_time() + self.plan.timeout
         await self._dial_main(deadline)
-        await self.drive(greet(self._who, deadline=deadline), ask=self._ask_now)
+        await self.drive(greet(self.plan.who, deadline=deadline), ask=self._ask_now)
         if self._relogin is not None:
             self._keeps = True
             self._nursery.start_soon(self._keep, self._relogin)
@@ -239,7 +237,7 @@ class Links:
         while self._keeps:
             await self._settled.wait()
         connection = self._desk.connection
-        if isinstance(self._who, Login):
+        if isinstance(self.plan.who, Login):
             with trio.move_on_after(BYE_TIMEOUT):
                 try:
                     await self._ask_now("bye", {}, trio.current_time() + BYE_TIMEOUT)
@@ -253,8 +251,9 @@ class Links:
 
     async def _ask(self, method: str, params: Params, deadline: float) -> dict[str, object]:
         """A quest, once the main link is there; and once more where the login was forgotten."""
-        if self._pace is not None:
-            at = self._pace.when(method, now=trio.current_time())
+        pace = self.plan.pace
+        if pace is not None:
+            at = pace.when(method, now=trio.current_time())
             await trio.sleep_until(min(at, deadline))
         await self._wait_for_link(deadline)
         desk, wire = self._desk, self._wire
@@ -275,7 +274,7 @@ class Links:
 
     async def _wait_for_link(self, deadline: float) -> None:
         """Wait while the main link is away, at most until *deadline*, if calls are to wait."""
-        if self._patient and self._is_away():
+        if self.plan.patient and self._is_away():
             with trio.move_on_at(deadline):
                 while self._is_away():
                     await self._settled.wait()
@@ -290,11 +289,11 @@ class Links:
                 while await self._is_lost():
                     await self.drive(relogin.run(), ask=self._ask_now)
                     self._away = False
-                    _log.info("logged in again at %s", self.main)
+                    _log.info("logged in again at %s", self.plan.main)
                     self._tell(Reconnected())
                     self._settle()
         except RtmError as exc:
-            _log.warning("not logged in again at %s: %s", self.main, exc)
+            _log.warning("not logged in again at %s: %s", self.plan.main, exc)
             self._tell(Disconnected(CloseReason(CloseKind.LOGIN, str(exc))))
         finally:
             self._keeps = False
@@ -306,13 +305,13 @@ class Links:
         self._away = self._desk.lost
         reason = self._desk.connection.reason
         if self._away and reason is not None:
-            _log.info("the link to %s is lost, logging in again: %s", self.main, reason)
+            _log.info("the link to %s is lost, logging in again: %s", self.plan.main, reason)
             self._tell(Disconnected(reason, again=True))
         return self._away
 
     def _tell(self, event: Disconnected | Reconnected) -> None:
-        if self._inbox is not None:
-            self._inbox.put(event)
+        if self.plan.inbox is not None:
+            self.plan.inbox.put(event)
 
     def _settle(self) -> None:
         self._settled.set()
@@ -320,14 +319,16 @@ class Links:
 
     async def _dial_main(self, deadline: float) -> None:
         relogin = self._relogin is not None
-        self._desk, self._wire = await self._link(self.main, deadline, self._inbox, relogin=relogin)
+        self._desk, self._wire = await self._link(
+            self.plan.main, deadline, self.plan.inbox, relogin=relogin
+        )
 
     async def _new_token(self) -> str | None:
         """Ask the user for a login token. Raises LoginFailed where that fails."""
-        if self._fresh_token is None:
+        if self.plan.fresh_token is None:
             return None
         try:
-            return await self._fresh_token()
+            return await self.plan.fresh_token()
         except Exception as exc:  # whatever the user's own code raises is one failed attempt
             _log.warning("fresh_token failed", exc_info=exc)
             raise LoginFailed(f"no fresh login token: {plainly(exc)}") from exc
@@ -341,11 +342,11 @@ class Links:
         stream = await dial(
             place,
             deadline=deadline,
-            ssl_context=self.ssl_context,
-            connect=self._connect,
-            proxy=self.proxy,
+            ssl_context=self.plan.ssl_context,
+            connect=self.plan.connect,
+            proxy=self.plan.proxy,
         )
-        desk = Desk(Connection(self._make_link(place)), inbox, relogin=relogin)
+        desk = Desk(Connection(self.plan.link(place)), inbox, relogin=relogin)
         wire = desk_wire(stream, desk)
         self._nursery.start_soon(wire.run)
         try:
@@ -369,7 +370,7 @@ class Links:
             with trio.fail_at(deadline):
                 await self._uploads.acquire_on_behalf_of(slot)
         except trio.TooSlowError as exc:
-            text = f"{self._max_uploads} other files were on their way all the time"
+            text = f"{self.plan.max_uploads} other files were on their way all the time"
             raise ConnectFailed(text) from exc
         try:
             return _FileLink(*await self._link(place, deadline, None), slot)
@@ -390,46 +391,14 @@ class Links:
 
 
 @asynccontextmanager
-async def open_links(
-    main: Address,
-    who: Login | Signer,
-    *,
-    timeout: float,
-    inbox: Inbox | None,
-    relogin: ReloginPolicy | None,
-    fresh_token: TokenSource | None,
-    patient: bool,
-    max_uploads: int,
-    pace: Pace | None,
-    ssl_context: ssl.SSLContext | None,
-    connect: Connect | None,
-    proxy: Proxy | None,
-    link: MakeLink,
-) -> AsyncGenerator[Links, None]:
-    """Connect to the gate at *main*, and log in as *who*: both within *timeout* seconds.
+async def open_links(plan: Plan) -> AsyncGenerator[Links, None]:
+    """Connect and log in. Raises ConnectFailed, LoginFailed.
 
-    *inbox*: for what the gate pushes. *relogin*: when to log in again, or None for never.
-    *patient*: whether calls wait for that. Raises ConnectFailed, LoginFailed. Leaving the block by
-    an exception or a cancellation leaves nothing running.
+    Leaving the block by an exception or a cancellation leaves nothing running.
     """
     left_with: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        links = Links(
-            nursery,
-            main,
-            who,
-            timeout=timeout,
-            inbox=inbox,
-            relogin=relogin,
-            fresh_token=fresh_token,
-            patient=patient,
-            max_uploads=max_uploads,
-            pace=pace,
-            ssl_context=ssl_context,
-            connect=connect,
-            proxy=proxy,
-            link=link,
-        )
+        links = Links(nursery, plan)
         try:
             await links.open()
             try:
