@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rtm_proto.codes import Code
@@ -21,7 +21,15 @@ from rtm_proto.flows.steps import Ask, Flow
 from rtm_proto.flows.transfer import FileSent, Transfer
 from rtm_proto.gate.decisions import Decisions, Push, Refuse, Visitor
 from rtm_proto.gate.gate import GateSettings, Visit
-from rtm_proto.gate.store import Effect, SaveFile, Store, StoredFile, StoredMessage
+from rtm_proto.gate.store import (
+    DropBody,
+    Effect,
+    SaveFile,
+    Store,
+    StoredFile,
+    StoredMessage,
+    WriteBody,
+)
 from rtm_proto.gate.tokens import Tokens
 from rtm_proto.link import Buffer
 from rtm_proto.mids import MidFilter
@@ -194,11 +202,28 @@ class _WriteBehind(SimulatedStore):
 
     def crash(self) -> None:
         self._late.clear()
+        super().crash()
 
     def _flush(self) -> None:
         late, self._late = self._late, []
         for item in late:
             super().save_file(*item)
+
+
+class _Hoarder(SimulatedStore):
+    """Never forgets what was written of a file that will not come."""
+
+    def drop_body(self, key: str) -> None:
+        pass
+
+
+class _Scribbling(SimulatedGate):
+    """Gives the store other bytes than came."""
+
+    def keep(self, visit: Visit, effect: WriteBody | DropBody) -> None:
+        if isinstance(effect, WriteBody):
+            effect = replace(effect, data=effect.data[:-1] + b"?")
+        super().keep(visit, effect)
 
 
 # --- clients that behave wrongly -----------------------------------------------------------------
@@ -346,6 +371,8 @@ FAULTS = [
     Fault("the gate keeps logins", "still holds", _gate(_deciding(_NeverLoggingOut))),
     Fault("the gate denies logins", "cannot log in", _gate(_Denying)),
     Fault("the store loses what it confirmed", "has lost it", {"make_store": _WriteBehind}),
+    Fault("the store keeps what was dropped", "drafts", {"make_store": _Hoarder}),
+    Fault("the gate scribbles in a piece", "with other bytes", _gate(_Scribbling)),
     Fault("the receiver's filter forgets", "seen twice", _parts(inbox=_unfiltered)),
     Fault("a quest never times out", "", _parts(connection=_Untimed)),
     Fault("a quest times out late", "after its deadline", _parts(connection=_Tardy)),

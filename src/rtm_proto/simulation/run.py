@@ -167,6 +167,8 @@ class Simulation:
                 if not connection.finished or connection.pending:
                     raise Violation(f"{user} still has {connection}")
         self._ledger.check_store(self._service.store)
+        if self._service.store.drafts:
+            raise Violation(f"the store still has {self._service.store.drafts} drafts")
 
     def _abandon(self) -> None:
         """Close what is still waiting, so that nothing of it is done at some later time."""

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from ..address import Address
 from ..codes import Code
 from ..errors import ConnectFailed, StoreFault
-from ..gate.decisions import Push, Refuse
+from ..gate.decisions import Body, Push, Refuse
 from ..gate.gate import Gate, GateSettings, Visit
-from ..gate.store import Effect, MemoryStore, SaveFile, SaveMembers, StoredFile
+from ..gate.store import DropBody, Effect, MemoryStore, SaveFile, SaveMembers, StoredFile
 from ..payload import Params
 from ..received import PUSHES
 from .chance import Chance
@@ -41,6 +41,18 @@ DOUBTFUL_CODES = (Code.UNKNOWN, Code.TIMEOUT, Code.CONNECTION_CLOSED, Code.UNKNO
 
 class SimulatedStore(MemoryStore):
     """A store that keeps what it has confirmed; subclass it for one that does not."""
+
+    @property
+    def drafts(self) -> int:
+        """Files of which something was written, and that are neither saved nor dropped."""
+        return len(self._bodies)
+
+    def fail(self, effect: Effect) -> None:
+        """It was to fail at *effect*: what was written for a file that is not saved is forgotten."""
+        if isinstance(effect, SaveFile):
+            self.drop_body(effect.file.key)
+        elif isinstance(effect, DropBody):
+            self.drop_body(effect.key)
 
     def crash(self) -> None:
         """The process is gone, and the files that were still coming with it."""
@@ -72,6 +84,12 @@ class SimulatedGate(Gate):
         """The same, for nobody: the answer goes nowhere."""
         nobody = Visit(self, "nobody", on_file_port=True)
         super().quest(nobody, 0, method, params, now=now)
+
+    def turn_away(self, params: Params) -> None:
+        """A quest that no real gate has seen is over: what was written of its file is dropped."""
+        body = params.get("file")
+        if isinstance(body, Body) and body.written:
+            self._effects.append(DropBody(self._effect_id(), body.key))
 
 
 MakeGate = Callable[..., SimulatedGate]
@@ -231,6 +249,7 @@ class Service:
             return  # the gate that asked is gone
         if self._chance.happens(self._sky.weather.store_fault):
             self._trace.say("store", f"fails at effect {number}")
+            self.store.fail(effect)
             gate.carried_out(effect, None, StoreFault("no space left"), now=self._clock.now)
         else:
             result, fault = self._keep(effect)
@@ -276,7 +295,8 @@ class Service:
                 self._clock.after(delay, lambda: self._late(visit, quest_id, method, params))
                 return True
         elif method.startswith("send"):
-            if chance.happens(weather.turned_away):
+            if chance.happens(weather.turned_away) and self.gate is not None:
+                self.gate.turn_away(params)
                 self._refuse(visit, quest_id, chance.one_of(TURNED_AWAY_CODES), method)
                 return True
             if chance.happens(weather.swallowed) and self.gate is not None:
