@@ -14,6 +14,9 @@ from rtm_proto.connection import (
     CLOSE_TIMEOUT,
     MAX_UNSENT,
     OPEN_TIMEOUT,
+    PING_EVERY,
+    PINGS,
+    SILENCE,
     TRANSITIONS,
     Connection,
     Input,
@@ -83,6 +86,23 @@ def receive(connection: Connection, *packages: bytes, now: float = 1) -> list[Ev
 
 
 # --- the states ------------------------------------------------------------------------------
+
+
+def test_the_limits_are_what_is_written_of_them() -> None:
+    assert (OPEN_TIMEOUT, CLOSE_TIMEOUT, MAX_UNSENT) == (10.0, 2.0, 4_194_304)
+    assert (SILENCE, PING_EVERY, PINGS) == (20.0, 5.0, 3)
+
+
+def test_a_connection_begins_without_an_end() -> None:
+    connection = Connection(StreamLink())
+    assert (connection.state, connection.reason, connection.abrupt) == (State.NEW, None, False)
+
+
+def test_what_was_reset_needs_no_goodbye() -> None:
+    connection = opened()
+    connection.close(now=1, reason=RESET)
+    assert connection.events() == [Closed(RESET)]
+    assert connection.abrupt
 
 
 def in_state(state: State) -> Connection:
@@ -207,6 +227,10 @@ def test_nothing_new_can_be_asked_at_the_end(state: State) -> None:
     with pytest.raises(ConnectionLost) as caught:
         connection.send_quest("hello", {}, deadline=None)
     assert (caught.value.method, caught.value.reason) == ("hello", LOCAL)
+    connection.abort(RESET)
+    with pytest.raises(ConnectionLost) as caught:
+        connection.send_quest("hello", {}, deadline=None)
+    assert caught.value.reason == (LOCAL if state is State.CLOSED else RESET)
     with pytest.raises(ConnectionLost):
         connection.begin_quest("hello", b"", 10, deadline=None)
     with pytest.raises(ConnectionLost):
@@ -323,6 +347,7 @@ def test_closing_before_the_link_is_open_is_the_end(state: State) -> None:
     connection.close(now=1)
     assert connection.events() == [Lost(1, LOCAL), Closed(LOCAL)]
     assert (written(connection), connection.next_timeout()) == (b"", None)
+    assert connection.abrupt is (state is State.OPENING)
 
 
 def test_a_transport_that_comes_up_after_the_end_is_too_late() -> None:
@@ -475,6 +500,24 @@ def test_a_quest_in_pieces_may_be_whole_at_once() -> None:
         connection.send_piece(quest_id, b"x")
     connection.send_oneway("next", {})
     assert methods(written(connection)) == [b"next"]
+
+
+def test_a_body_that_is_whole_is_not_under_way_any_more() -> None:
+    connection = opened()
+    first = connection.begin_quest("sendfile", b"\x81", 4, deadline=None)
+    connection.send_piece(first, b"\xa1a\x01")
+    with pytest.raises(LocalProtocolError, match=f"quest {first} is not being sent in pieces"):
+        connection.send_piece(first, b"")
+    second = connection.begin_quest("sendfile", b"\x81", 4, deadline=None)
+    connection.forget(first)
+    assert connection.open
+    connection.send_piece(second, b"\xa1b\x02")
+    assert written(connection) == b"".join(
+        [
+            encode_quest(b"sendfile", b"\x81\xa1a\x01", first),
+            encode_quest(b"sendfile", b"\x81\xa1b\x02", second),
+        ]
+    )
 
 
 def test_other_packages_wait_while_a_body_is_under_way() -> None:
@@ -1018,6 +1061,15 @@ def test_an_upload_that_goes_on_after_a_pause_starts_the_silence_anew() -> None:
         times.append(connection.next_timeout() or 0)
         connection.handle_timeout(now=times[-1])
     assert times == [50, 70, 75, 80, 85]
+
+
+def test_bytes_that_were_taken_count_although_nothing_more_was_taken_since() -> None:
+    connection = opened()
+    connection.begin_quest("sendfile", b"\x81", 3, deadline=None)
+    assert written(connection)
+    assert written(connection) == b""
+    connection.handle_timeout(now=20)
+    assert connection.next_timeout() == 40
 
 
 def test_the_last_bytes_of_an_upload_count_as_well() -> None:

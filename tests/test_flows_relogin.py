@@ -261,10 +261,13 @@ def test_a_server_signs_instead_of_logging_in() -> None:
     assert step == DialMain(10.0)
     asked = flow.send(None)
     assert isinstance(asked, Ask) and (asked.method, asked.deadline) == ("ping", 10.0)
-    flow.close()
+    assert isinstance(flow.send({}), Now)
+    with pytest.raises(StopIteration) as stopped:
+        flow.send(8.0)
+    assert stopped.value.value == Welcome(None)
 
 
-@pytest.mark.parametrize("code", [200002, 200021])
+@pytest.mark.parametrize("code", [200002, 200021, Code.BAD_LOGIN_TOKEN])
 def test_a_server_whose_secret_is_wrong_does_not_go_on(code: int) -> None:
     signer = Signer(11000001, "wrong", lambda: 1, lambda: 1_700_000_000_000)
     flow = Relogin(signer, random=lambda: 0.5).run()

@@ -97,7 +97,10 @@ def test_why_it_failed_is_told_as_it_is(flow: Any, cause: QuestError) -> None:
 
 
 @pytest.mark.parametrize("flow", [get_token, kick_out])
-@pytest.mark.parametrize(("uid", "timeout"), [("5", 2.0), (True, 2.0), (2**63, 2.0), (5, 0)])
-def test_a_wrong_argument_is_a_local_error(flow: Any, uid: Any, timeout: float) -> None:
-    with pytest.raises(LocalProtocolError):
+@pytest.mark.parametrize(
+    ("uid", "timeout", "said"),
+    [("5", 2.0, "^uid "), (True, 2.0, "^uid "), (2**63, 2.0, "^uid "), (5, 0, "^a timeout ")],
+)
+def test_a_wrong_argument_is_a_local_error(flow: Any, uid: Any, timeout: float, said: str) -> None:
+    with pytest.raises(LocalProtocolError, match=said):
         play(flow(SIGNER, uid, timeout), {})

@@ -75,6 +75,19 @@ def test_progress_waits_every_stage_and_the_newest_bytes() -> None:
     assert inbox.take() is None
 
 
+def test_progress_is_over_once_it_has_ended_and_all_was_taken() -> None:
+    inbox = ProgressInbox()
+    assert not inbox.over
+    inbox.put(step(Stage.TOKEN))
+    inbox.take()
+    assert not inbox.over
+    inbox.put(step(Stage.DONE))
+    inbox.end()
+    assert not inbox.over
+    inbox.take()
+    assert inbox.over
+
+
 def test_progress_rings_for_whoever_waits() -> None:
     inbox = ProgressInbox()
     inbox.put(step(Stage.TOKEN))

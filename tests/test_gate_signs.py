@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rtm_proto.codes import Code
 from rtm_proto.errors import PayloadError
-from rtm_proto.gate.signs import CLOCK_SKEW, SIGN_MEMORY, Signs
+from rtm_proto.gate.signs import CLOCK_SKEW, MAX_SIGNS, SIGN_MEMORY, Signs
 from rtm_proto.signs import call_sign
 
 PID, SECRET = 11000001, "a project's secret"
@@ -126,6 +126,10 @@ def test_a_clock_that_differs_by_more_than_a_quarter_of_an_hour_is_200008(sense:
     assert code(signs(), call(ts=TS + sense * (skew + 1))) == Code.CLOCK_MISMATCH
     assert code(signs(), call(ts=sense * (2**63 - 1))) == Code.CLOCK_MISMATCH
     assert code(signs(), call(ts=WALL)) == Code.CLOCK_MISMATCH, "milliseconds"
+
+
+def test_the_limits_are_a_quarter_of_an_hour_twice_that_and_a_million() -> None:
+    assert (CLOCK_SKEW, SIGN_MEMORY, MAX_SIGNS) == (900.0, 1800.0, 1_000_000)
 
 
 @pytest.mark.parametrize("ts", [..., TS, TS + int(CLOCK_SKEW)])

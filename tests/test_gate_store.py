@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rtm_proto.errors import RtmError, StoreFault
 from rtm_proto.gate.store import (
     HISTORY,
+    MEMORY_BYTES,
     DropBody,
     Effect,
     FindFile,
@@ -182,8 +183,12 @@ def test_a_file_may_have_no_message_or_many() -> None:
     assert store.messages() == many
 
 
+def test_the_limits_are_the_published_500_messages_and_256_mib() -> None:
+    assert (HISTORY, MEMORY_BYTES) == (500, 268_435_456)
+
+
 def test_every_effect_is_a_call_of_the_store() -> None:
-    store = MemoryStore()
+    store = MemoryStore(max_bytes=12)
     effects: list[tuple[Effect, object]] = [
         (SaveFile(1, stored(), (message(),), b"body"), None),
         (SaveMembers(2, 5, frozenset({1})), None),
@@ -196,6 +201,7 @@ def test_every_effect_is_a_call_of_the_store() -> None:
         (WriteBody(9, "dropped", b"body"), None),
         (DropBody(10, "dropped"), None),
         (FindFile(11, "dropped"), None),
+        (WriteBody(12, "in its room", b"body"), None),
     ]
     for effect, result in effects:
         assert store.carry_out(effect) == result

@@ -16,6 +16,7 @@ from rtm_proto.gate.decisions import BODY_LIFE, Body, Visitor
 from rtm_proto.gate.store import DropBody, MemoryStore, WriteBody
 from rtm_proto.gate.tokens import TOKEN_LIFE
 from rtm_proto.gate.uploads import BODY_TIMEOUT, MAX_UNPROVEN, Uploads
+from rtm_proto.gate.uploads import PIECE as WHOLE_PIECE
 from rtm_proto.payload import Params, encode
 from rtm_proto.payload_reader import MAX_COLLECTED
 from tests.feeding import cut_up
@@ -150,6 +151,10 @@ class Desk:
 
 
 # --- what goes well ---
+
+
+def test_the_limits_are_what_is_written_of_them() -> None:
+    assert (WHOLE_PIECE, BODY_TIMEOUT, MAX_UNPROVEN) == (65_536, 30.0, 16)
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 200])
@@ -312,6 +317,18 @@ def test_a_fault_behind_the_file_drops_the_draft_once_the_store_is_done_with_it(
     assert desk.full(), "it counts until the store is done with it"
     desk.work()
     assert desk.store.drafts == {}
+    assert not desk.full() and desk.held() == 0
+
+
+def test_a_refused_body_is_not_kept_nor_another_begun_while_the_store_is_at_it() -> None:
+    desk = Desk()
+    desk.begin()
+    desk.piece(BAD[:30])
+    assert desk.held() == 22
+    desk.piece(BAD[30:], 5)
+    assert desk.codes() == [Code.INVALID_PACKAGE]
+    assert desk.full() and desk.held() == PIECE
+    desk.work()
     assert not desk.full() and desk.held() == 0
 
 
@@ -541,6 +558,15 @@ def test_a_body_that_brings_no_byte_is_refused_after_30_seconds() -> None:
     assert desk.store.drafts == {}
     assert desk.uploads.next_timeout() is None
     assert not desk.uploads.handle_timeout(now=1e9)
+
+
+def test_silence_counts_from_the_beginning_of_a_quest() -> None:
+    desk = Desk()
+    desk.now = 100.0
+    desk.begin()
+    assert desk.uploads.next_timeout() == 100 + BODY_TIMEOUT
+    assert not desk.uploads.handle_timeout(now=99.9 + BODY_TIMEOUT)
+    assert desk.uploads.handle_timeout(now=100 + BODY_TIMEOUT)
 
 
 def test_whoever_waits_for_the_store_is_not_silent() -> None:

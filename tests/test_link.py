@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rtm_proto.errors import LocalProtocolError
 from rtm_proto.events import CloseKind, CloseReason
-from rtm_proto.link import Link, StreamLink
+from rtm_proto.link import Buffer, Link, StreamLink
 from rtm_proto.package import Package, Splitter, encode_answer, encode_quest, quest_head
 from tests.feeding import check_feeding, cut_up
 from tests.parts import put_together
@@ -90,6 +90,29 @@ def test_an_empty_piece_says_nothing() -> None:
     link.send_piece(QUEST[-1:])
     link.send_piece(b"")
     assert [bytes(buffer) for buffer in link.data_to_send()] == [QUEST[:-1], QUEST[-1:]]
+
+
+def test_a_link_of_ones_own_is_told_which_piece_is_the_last() -> None:
+    class Noting(StreamLink):
+        def __init__(self) -> None:
+            super().__init__()
+            self.noted: list[tuple[bytes, bool]] = []
+
+        def _send_more(self, piece: Buffer, *, last: bool) -> None:
+            self.noted.append((bytes(piece), last))
+
+    link = Noting()
+    link.start()
+    for pieces in ((b"01", b"2", b"3456789"), (b"0123456789",)):
+        link.begin_package(20, bytes(10))
+        for piece in pieces:
+            link.send_piece(piece)
+    assert link.noted == [
+        (b"01", False),
+        (b"2", False),
+        (b"3456789", True),
+        (b"0123456789", True),
+    ]
 
 
 def test_nothing_else_is_sent_inside_a_package() -> None:
@@ -249,6 +272,17 @@ def test_how_the_bytes_are_cut_does_not_matter(
         link.receive_eof()
     assert whole.packages() == cut.packages()
     assert whole.ended == cut.ended
+
+
+def test_a_link_of_ones_own_may_end_without_words() -> None:
+    class Curt(StreamLink):
+        def receive_eof(self) -> None:
+            self._end(CloseKind.PEER_CLOSED)
+
+    link = Curt()
+    link.start()
+    link.receive_eof()
+    assert link.ended == CloseReason(CloseKind.PEER_CLOSED, "")
 
 
 def test_a_link_of_ones_own_needs_no_limits() -> None:

@@ -41,7 +41,8 @@ def test_the_figures_are_the_published_ones() -> None:
 
 @pytest.mark.parametrize("wrong", [{"files": 0}, {"calls": -1.0}, {"burst": 0}, {"files": 1e999}])
 def test_a_pace_is_above_nothing(wrong: dict[str, float]) -> None:
-    with pytest.raises(LocalProtocolError, match="is a number above 0, got"):
+    [(name, value)] = wrong.items()
+    with pytest.raises(LocalProtocolError, match=f"^{name} is a number above 0, got {value!r}$"):
         Pace(**wrong)  # type: ignore[arg-type]  # the values are the point
 
 

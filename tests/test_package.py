@@ -13,6 +13,7 @@ from rtm_proto.package import (
     FLAG_JSON,
     FLAG_MSGPACK,
     MAX_PACKAGE,
+    MAX_SEQ,
     Kind,
     Package,
     Splitter,
@@ -20,6 +21,7 @@ from rtm_proto.package import (
     encode_oneway,
     encode_quest,
     method_bytes,
+    package_limit,
     quest_head,
 )
 from tests import vectors
@@ -176,6 +178,10 @@ def test_the_head_of_a_quest_announces_a_payload_that_is_not_there_yet() -> None
     assert quest_head(b"a", 0, 1, flag=FLAG_JSON)[5] == FLAG_JSON
 
 
+def test_the_largest_number_has_all_its_bits_set() -> None:
+    assert quest_head(b"a", 0, MAX_SEQ)[12:16] == b"\xff\xff\xff\xff"
+
+
 @pytest.mark.parametrize(("peer", "ours"), [(0, 0), (1, 1), (2, 1), (255, 1)])
 def test_an_answer_has_the_version_of_its_quest_if_that_is_known(peer: int, ours: int) -> None:
     assert encode_answer(b"\x80", 1, version=peer)[4] == ours
@@ -264,6 +270,18 @@ def test_a_package_may_be_as_large_as_the_limit(limit: int) -> None:
     splitter = Splitter(limit)
     assert splitter.feed(encode_quest(b"ping", bytes(limit - 19), 1)) == []
     assert str(splitter.fault) == f"a package of {limit + 1} bytes is over the limit of {limit}"
+
+
+def test_a_package_over_the_limit_is_refused_as_early_behind_one_that_was_waited_for() -> None:
+    splitter = Splitter(100)
+    before, large = encode_quest(b"ping", bytes(70), 1), quest_head(b"sendfile", 1000, 7)
+    assert splitter.feed(before[:50]) == []
+    assert len(splitter.feed(before[50:] + large[:12])) == 1
+    assert (splitter.pending, splitter.announced) == (12, None)
+    assert (splitter.feed(large[12:15]), splitter.fault) == ([], None)
+    assert splitter.feed(large[15:16]) == []
+    assert splitter.fault is not None
+    assert splitter.fault.seq == 7
 
 
 def test_an_announced_package_of_4_gib_costs_no_memory() -> None:
@@ -459,3 +477,19 @@ def test_what_the_framework_could_not_follow_is_a_fault_and_nothing_else_is(
     assert (splitter.fault is not None) == lost
     if not lost:
         assert sum(each.size for each in packages) + splitter.pending == len(reaction.data)
+
+
+@pytest.mark.parametrize(
+    ("max_file", "limit"),
+    [
+        (0, MAX_PACKAGE),
+        (5_242_880, MAX_PACKAGE),
+        (MAX_PACKAGE, MAX_PACKAGE + 65_536),
+        (1 << 30, (1 << 30) + 65_536),
+        (1 << 40, 0xFFFFFFFF),
+    ],
+)
+def test_larger_files_make_larger_packages_as_far_as_the_header_goes(
+    max_file: int, limit: int
+) -> None:
+    assert package_limit(max_file) == limit

@@ -329,6 +329,13 @@ def refused_after(payload: bytes, **options: int) -> tuple[int, int]:
     raise AssertionError("not refused")
 
 
+def test_what_is_collected_is_32_kib_at_the_most() -> None:
+    assert MAX_COLLECTED == 32_768
+    for size, good in ((MAX_COLLECTED - 6, True), (MAX_COLLECTED - 5, False)):
+        payload = entries(b"\xa1a", b"\xda" + size.to_bytes(2, "big") + b"x" * size)
+        assert isinstance(read([payload]), tuple) is good
+
+
 def test_the_large_value_has_no_limit_and_everything_else_has_one() -> None:
     rest = entries(FILE, bin32(bytes(200_000)), b"\xa1a", b"\xc4\x05abcde")
     collected = len(rest) - 200_000 - 3  # the header of the value is not kept, b"" is
@@ -376,6 +383,11 @@ def test_a_payload_is_as_deep_as_one_that_comes_whole() -> None:
             got = read(pieces)
             assert isinstance(got, tuple) is good
             assert same(got, read_whole(nested(depth)))
+        for value in (b"\x01", b"\xa1x"):
+            payload = b"\x81\xa1x" + b"\x91" * (depth - 1) + value
+            got = read([payload])
+            assert isinstance(got, tuple) is good
+            assert same(got, read_whole(payload))
     assert refused_after(nested(MAX_DEPTH + 9)) == (3 + MAX_DEPTH, Code.INVALID_PACKAGE)
 
 
@@ -388,6 +400,10 @@ def test_what_is_no_msgpack_is_refused_at_once() -> None:
     ):
         with pytest.raises(PayloadError, match=text):
             PayloadReader("file").feed(payload)
+    nils = MAX_NODES - 34  # the last value that may come is one level too deep
+    payload = entries(b"\xa1a", b"\xdc" + (nils + 1).to_bytes(2, "big") + b"\xc0" * nils)
+    with pytest.raises(PayloadError, match="deeper than the limit of 32"):
+        PayloadReader("file").feed(payload + b"\x91" * 40)
 
 
 @pytest.mark.timeout(20)

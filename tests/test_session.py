@@ -35,7 +35,7 @@ from rtm_proto.package import (
     encode_quest,
 )
 from rtm_proto.payload import EMPTY, Params, decode, decode_json, encode
-from rtm_proto.session import MAX_ABANDONED, MAX_IN_HAND, Session
+from rtm_proto.session import MAX_ABANDONED, MAX_BAD_PACKAGES, MAX_IN_HAND, Session
 from tests.pair import packages_in
 
 REASON = CloseReason(CloseKind.PEER_CLOSED)
@@ -208,8 +208,13 @@ def test_a_quest_given_up_before_it_left_is_taken_back() -> None:
     assert take(session) == [Dropped("an answer with the unknown seq 1")]
 
 
+def test_the_limits_are_what_is_written_of_them() -> None:
+    assert (MAX_IN_HAND, MAX_BAD_PACKAGES, MAX_ABANDONED) == (64, 16, 4096)
+
+
 def test_what_waits_to_leave_is_measured() -> None:
     session = Session()
+    assert (session.waiting, session.largest) == (0, 0)
     session.quest("hello", {})
     session.oneway("a longer method", {})
     sizes = [len(encode_quest(b"hello", EMPTY, 1)), len(encode_oneway(b"a longer method", EMPTY))]
@@ -311,6 +316,12 @@ def test_what_cannot_be_said_changes_nothing(method: str, params: Params) -> Non
         with pytest.raises(LocalProtocolError):
             session.quest_head(method, 10)
     unchanged(session)
+
+
+def test_a_payload_may_be_one_byte() -> None:
+    session = Session()
+    quest_id, head = session.quest_head("hello", 1)
+    assert head + EMPTY == encode_quest(b"hello", EMPTY, quest_id)
 
 
 @pytest.mark.parametrize("psize", [0, -1])
@@ -473,7 +484,8 @@ def test_a_quest_that_comes_while_stopping_is_refused() -> None:
     assert take(session) == [Dropped("a one-way push that came while closing")]
     session.receive(answer(mine))
     assert take(session) == [Answered(mine, {})]
-    assert errors(session) == [(2, Code.SERVER_STOPPING)]
+    refusal = encode({"code": int(Code.SERVER_STOPPING), "ex": "closing"})
+    assert session.packages() == [encode_answer(refusal, 2, status=1)]
     session.answer(theirs, {})
     assert session.owed == 0
 
@@ -685,6 +697,18 @@ def test_a_quest_that_never_begins_has_no_pieces() -> None:
         assert take(session) == []
         assert errors(session) == [(7, code)]
         assert session.owed == 0
+
+
+def test_the_pieces_of_a_refused_quest_are_not_taken_for_those_of_the_one_before_it() -> None:
+    session = Session(max_in_hand=1)
+    for package in parts(encode_quest(b"sendfile", LARGE, 7), 30):
+        session.receive(package)
+    take(session)
+    for package in parts(encode_quest(b"sendfile", LARGE, 8), 30):
+        session.receive(package)
+    assert take(session) == []
+    assert errors(session) == [(8, Code.WORK_QUEUE_FULL)]
+    assert session.owed == 1
 
 
 def test_a_large_built_in_quest_is_answered_and_nobody_hears_of_it() -> None:

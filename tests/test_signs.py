@@ -58,7 +58,13 @@ def test_what_is_signed_is_as_it_was() -> None:
 
 
 def test_no_repr_shows_a_secret() -> None:
-    assert SECRET not in repr(Signer(PID, SECRET, lambda: 1, lambda: 0))
+    signer = Signer(PID, SECRET, lambda: 1, lambda: 0)
+    assert repr(signer) == f"Signer(pid={PID})"
+
+
+@pytest.mark.parametrize("pid", [1, 2**63 - 1])
+def test_a_pid_is_any_positive_int64(pid: int) -> None:
+    assert Signer(pid, SECRET, lambda: 1, lambda: 0).signed("m", {})["pid"] == pid
 
 
 @pytest.mark.parametrize(

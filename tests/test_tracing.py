@@ -67,6 +67,29 @@ def test_a_large_package_is_told_in_parts() -> None:
     assert b"".join(bytes(data) for data in link.data_to_send()) == head + body
 
 
+@pytest.mark.parametrize(("size", "parts"), [(65_536, [0]), (65_537, [1, 2])])
+def test_a_package_of_64_kib_is_told_whole_and_a_larger_one_is_not(
+    size: int, parts: list[int]
+) -> None:
+    link, told = traced()
+    package = encode_quest(b"hello", bytes(size - 21), 5)
+    assert len(package) == size
+    link.send_package(package)
+    assert [package.part for _, package in told] == parts
+
+
+def test_it_may_be_put_around_a_link_that_has_begun_or_has_ended() -> None:
+    def silent(way: str, package: Package) -> None:
+        raise AssertionError("nothing was sent")
+
+    inside = StreamLink()
+    inside.start()
+    assert TracedLink(inside, silent).is_open
+    inside.receive_data(b"HTTP", now=0)
+    link = TracedLink(inside, silent)
+    assert (link.ended, link.fault) == (inside.ended, inside.fault) != (None, None)
+
+
 def test_what_the_peer_sends_has_the_limits_of_the_link_inside() -> None:
     link, told = traced()
     link.set_max_whole(10)

@@ -138,6 +138,8 @@ def test_what_is_always_wrong_is_a_local_error(role: str) -> None:
     link.begin_package(30, b"x" * 10)
     with pytest.raises(LocalProtocolError, match="20 bytes are missing"):
         link.send_package(QUEST)
+    with pytest.raises(LocalProtocolError, match="20 bytes are missing"):
+        link.begin_package(50, b"x" * 10)
     with pytest.raises(LocalProtocolError, match="20 more bytes, got 21"):
         link.send_piece(bytes(21))
     link.send_piece(bytes(20))
@@ -168,6 +170,19 @@ def test_frames_may_stand_behind_the_101() -> None:
     assert receive(client, joined(server.data_to_send())) == one(ANSWER)
 
 
+def test_nothing_of_the_handshake_is_kept() -> None:
+    plain = opened("server")
+    client = WebSocketLink.client(
+        "gate:1", nonce=NONCE, mask_key=lambda: KEY, headers=[("Cookie", "x" * 4000)]
+    )
+    wordy = WebSocketLink.server()
+    client.start()
+    wordy.receive_data(joined(client.data_to_send()), now=0.0)
+    wordy.data_to_send()
+    assert wordy.is_open
+    assert footprint(wordy) <= footprint(plain) + 500
+
+
 # --- a request that somebody else has read ---
 
 
@@ -194,6 +209,15 @@ def test_a_request_read_by_a_front_door(cut: int) -> None:
     packages = link.packages() + receive(link, wire[cut:])
     assert packages == one(QUEST)
     assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in joined(link.data_to_send())
+
+
+def test_a_message_behind_a_request_is_one_package() -> None:
+    link = WebSocketLink.upgraded(request(), masked(QUEST + QUEST))
+    link.start()
+    assert link.packages() == []
+    assert link.ended is not None
+    assert link.ended.kind is CloseKind.PROTOCOL_ERROR
+    assert "more bytes behind it" in link.ended.text
 
 
 def test_control_frames_behind_a_request_have_their_limit() -> None:
@@ -451,10 +475,22 @@ def test_only_a_frame_that_begins_a_package_is_repaired() -> None:
     wire = raw_frame(package[:20]) + raw_frame(package[20:])
     assert wire[24:28] == b"FPNN"
     assert receive(opened("client"), wire) == one(package)
-    # A server's peer writes its lengths.
-    link = opened("server")
-    receive(link, masked(b"", announced=0x4650, form=16)[:4] + b"NN")
-    assert link.ended is None
+
+
+@pytest.mark.parametrize("front_door", [False, True])
+def test_a_client_writes_its_lengths_so_a_server_repairs_nothing(front_door: bool) -> None:
+    """A frame of 18,000 bytes whose mask key begins with "NN" looks like the one without length."""
+    package = encode_quest(b"echo", bytes(17_980), 5)
+    wire = raw_frame(package, key=b"NN\x01\x02")
+    assert wire[2:6] == b"FPNN"
+    for step in (1, 5, len(wire)):
+        link = opened("server")
+        if front_door:
+            link = WebSocketLink.upgraded(request())
+            link.start()
+        got = receive(link, *(wire[i : i + step] for i in range(0, len(wire), step)))
+        assert got == one(package)
+        assert link.ended is None
 
 
 # --- messages and packages ---
@@ -625,6 +661,17 @@ def test_an_over_long_quest_is_refused_by_its_name() -> None:
         first, close = link.data_to_send()
         assert first == raw_frame(ANSWER)
         assert bytes(close)[:4] == b"\x88" + bytes([len(close) - 2]) + b"\x03\xf1"
+
+
+def test_a_package_over_the_limit_in_a_message_that_is_not_is_too_big_as_well() -> None:
+    link = opened("server", max_package=100)
+    assert receive(link, masked(quest_head(b"sendfile", 1000, 77))) == []
+    assert link.fault is not None
+    assert (link.fault.seq, link.fault.limit) == (77, True)
+    assert link.ended is not None
+    assert link.ended.kind is CloseKind.LIMIT
+    link.close(link.ended)
+    assert joined(link.data_to_send()) == raw_frame(b"\x03\xf1" + str(link.fault).encode(), 8)
 
 
 def test_an_over_long_message_of_small_packages_is_over_the_limit() -> None:

@@ -303,6 +303,7 @@ async def open_client(
         relogin=relogin,
         fresh_token=fresh_token,
         patient=wait_for_link,
+        max_file=max_file,
         max_uploads=max_uploads,
         pace=pace,
         ssl_context=ssl_context,

@@ -283,6 +283,7 @@ async def open_server(
         relogin=relogin,
         fresh_token=None,
         patient=wait_for_link,
+        max_file=max_file,
         max_uploads=max_uploads,
         pace=None,
         ssl_context=ssl_context,

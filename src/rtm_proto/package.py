@@ -28,6 +28,14 @@ HEADER_SIZE = 12  # bytes; two-way quests and answers have 4 more for the seq
 MAX_METHOD = 255  # bytes; the length field is one byte
 MAX_PACKAGE = 8_388_608  # bytes, header included; FPNN.global.max.package.len of the framework
 MAX_SEQ = 0xFFFFFFFF
+MAX_PSIZE = 0xFFFFFFFF  # bytes of a payload that the header can tell
+
+
+def package_limit(max_file: int) -> int:
+    """Bytes of the largest package where files have up to *max_file* bytes: 8 MiB, or more."""
+    return min(max(MAX_PACKAGE, max_file + 65_536), MAX_PSIZE)
+
+
 WHOLE = 1 << 33  # bytes; more than a header can announce
 
 _SEQ_END = HEADER_SIZE + 4

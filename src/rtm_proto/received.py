@@ -246,6 +246,8 @@ def _name_in(url: str) -> str:
 
 
 def _lenient_attrs(text: str) -> FileAttrs:
+    if not text:  # most pushes: no reason to look for JSON
+        return _NO_ATTRS
     try:
         return parse_attrs(text)
     except PayloadError:  # the sender's attrs are a hint here; the raw text goes to the user
@@ -270,3 +272,6 @@ def _original(text: str) -> str | bytes:
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogateescape")
     return text
+
+
+_NO_ATTRS = FileAttrs()

@@ -54,6 +54,7 @@ from rtm_proto.flows.steps import (
 from rtm_proto.flows.transfer import Sending
 from rtm_proto.link import Buffer
 from rtm_proto.pace import Pace
+from rtm_proto.package import MAX_PACKAGE, package_limit
 from rtm_proto.payload import Params
 from rtm_proto.proxies import Proxy
 from rtm_proto.received import Disconnected, Reconnected
@@ -101,6 +102,7 @@ class Plan:
     relogin: ReloginPolicy | None
     fresh_token: TokenSource | None
     patient: bool
+    max_file: int
     max_uploads: int
     pace: Pace | None
     ssl_context: ssl.SSLContext | None
@@ -336,7 +338,13 @@ class Links:
     # --- private: links ---
 
     async def _link(
-        self, place: Address, deadline: float, inbox: Inbox | None, *, relogin: bool = False
+        self,
+        place: Address,
+        deadline: float,
+        inbox: Inbox | None,
+        *,
+        relogin: bool = False,
+        max_package: int = MAX_PACKAGE,
     ) -> tuple[Desk, Wire]:
         """Connect and wait for the link to open. Raises ConnectFailed."""
         stream = await dial(
@@ -346,7 +354,8 @@ class Links:
             connect=self.plan.connect,
             proxy=self.plan.proxy,
         )
-        desk = Desk(Connection(self.plan.link(place)), inbox, relogin=relogin)
+        connection = Connection(self.plan.link(place), max_package=max_package)
+        desk = Desk(connection, inbox, relogin=relogin)
         wire = desk_wire(stream, desk)
         self._nursery.start_soon(wire.run)
         try:
@@ -373,7 +382,8 @@ class Links:
             text = f"{self.plan.max_uploads} other files were on their way all the time"
             raise ConnectFailed(text) from exc
         try:
-            return _FileLink(*await self._link(place, deadline, None), slot)
+            limit = package_limit(self.plan.max_file)
+            return _FileLink(*await self._link(place, deadline, None, max_package=limit), slot)
         except BaseException:
             self._uploads.release_on_behalf_of(slot)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -11,11 +12,11 @@ import anyio
 import pytest
 
 from rtm_proto.codes import Code
-from rtm_proto.errors import FileRefused, StoreFault
+from rtm_proto.errors import FileNotSent, FileRefused, StoreFault
 from rtm_proto.flows.transfer import PIECE
 from rtm_proto.gate.decisions import Limits
 from rtm_proto.gate.store import MemoryStore
-from rtm_proto.package import encode_quest
+from rtm_proto.package import MAX_PACKAGE, encode_quest
 from rtm_proto.payload import EMPTY, decode, encode
 from rtm_proto.received import FileType
 from tests.contract.streams import MemoryStream, Pipe, WholeTrio, trio_pair
@@ -273,3 +274,22 @@ async def test_a_store_that_fails_inside_a_body_is_a_refusal(api: Api) -> None:
         assert caught.value.code == Code.WORK_QUEUE_FULL
         await until(lambda: not store.drafts)
         await alice.send_file(FileType.FILE, BOB, BODY)
+
+
+@pytest.mark.parametrize("scheme", ["ws", "tcp"])
+async def test_a_file_over_the_published_limit_goes_where_both_ends_take_it(
+    api: Api, scheme: str
+) -> None:
+    body = os.urandom(MAX_PACKAGE + 1)
+    options: dict[str, Any] = {"max_file": len(body)}
+    async with (
+        open_world(api, limits=Limits(max_file=len(body))) as world,
+        world.client(ALICE, scheme, file_route="direct", **options) as alice,
+        world.client(BOB) as bob,
+    ):
+        await alice.send_file(FileType.FILE, BOB, body)
+        assert world.body(await next_file(bob.events())) == body
+        with pytest.raises(FileNotSent, match=f"over the limit of {MAX_PACKAGE + 1}"):
+            await alice.send_file(FileType.FILE, BOB, body + b"!")
+        with pytest.raises(FileNotSent, match="over the limit of 5242880"):
+            await bob.send_file(FileType.FILE, ALICE, body)

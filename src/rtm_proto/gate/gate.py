@@ -28,7 +28,7 @@ from ..events import (
     QuestReceived,
 )
 from ..link import Buffer, Link, StreamLink
-from ..package import MAX_PACKAGE
+from ..package import package_limit
 from ..websocket import WebSocketLink
 from . import decisions
 from .decisions import Answer, Decisions, Limits, Part, Push, Refuse, Visitor
@@ -299,7 +299,9 @@ class Visit:
                 assert_never(front.decision)
 
     def _max_package(self) -> int:
-        return MAX_PACKAGE if self._on_file_port else EARLY_QUEST
+        if not self._on_file_port:
+            return EARLY_QUEST
+        return package_limit(self._gate.settings.limits.max_file)
 
     def _open(self, link: Link, now: float) -> None:
         settings = self._gate.settings
