@@ -20,7 +20,7 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -194,12 +194,12 @@ class Run:
                     await places.acquire_on_behalf_of(slot := object())
                     tasks.start_soon(self._deliver, alice, places, slot)
             with anyio.move_on_after(10):
-                while self.received.keys() != self.store.kept.keys():
+                while self.received.keys() != self.store.kept.keys():  # noqa: ASYNC110 - no event
                     await anyio.sleep(0.05)
             reading.cancel_scope.cancel()
 
     @contextlib.asynccontextmanager
-    async def _alice(self, through: int, policy: ReloginPolicy) -> Any:
+    async def _alice(self, through: int, policy: ReloginPolicy) -> AsyncGenerator[Any, None]:
         """The sender; the first login is tried until the proxy lets it through."""
         scheme = self.chance.choice(("tcp", "ws"))
         while True:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rtm_proto.codes import Code
 from rtm_proto.connection import (
     CLOSE_TIMEOUT,
+    MAX_PUSHES,
     MAX_UNSENT,
     OPEN_TIMEOUT,
     PING_EVERY,
@@ -42,7 +43,7 @@ from rtm_proto.events import (
 from rtm_proto.link import StreamLink
 from rtm_proto.package import encode_answer, encode_oneway, encode_quest, quest_head
 from rtm_proto.payload import EMPTY, Params, decode, encode
-from rtm_proto.session import MAX_BAD_PACKAGES, MAX_IN_HAND
+from rtm_proto.session import MAX_BAD_PACKAGES
 from rtm_proto.websocket import WebSocketLink
 from tests.feeding import cut_up
 from tests.pair import (
@@ -462,11 +463,11 @@ def test_an_answer_can_only_be_given_once() -> None:
 
 def test_a_peer_that_asks_too_much_at_once_is_refused() -> None:
     connection = served()
-    quests = [encode_quest(b"hello", EMPTY, seq) for seq in range(MAX_IN_HAND + 2)]
+    quests = [encode_quest(b"hello", EMPTY, seq) for seq in range(MAX_PUSHES + 2)]
     events = receive(connection, *quests)
-    assert len(events) == MAX_IN_HAND
+    assert len(events) == MAX_PUSHES == 4096
     refusals = packages_in(written(connection))
-    assert [(package.seq, package.status) for package in refusals] == [(64, 1), (65, 1)]
+    assert [(package.seq, package.status) for package in refusals] == [(4096, 1), (4097, 1)]
     assert decode(refusals[0].payload)["code"] == Code.WORK_QUEUE_FULL
     assert connection.open
 

@@ -459,6 +459,14 @@ def test_a_repeat_is_answered_and_not_told_again() -> None:
     assert (len(drained(inbox)), inbox.duplicates) == (1, 2)
 
 
+def test_as_many_pushes_as_one_read_brings_are_taken() -> None:
+    inbox = Inbox(UID)
+    counter = Counter(inbox)
+    pushes = [pushed(message(mid), seq=mid) for mid in range(1, 901)]
+    assert counter.receive(*pushes) == [(mid, None) for mid in range(1, 901)]
+    assert len(drained(inbox)) == 900
+
+
 def test_a_repeat_after_a_reconnect_is_a_repeat() -> None:
     inbox = Inbox(UID)
     Counter(inbox).receive(pushed(message()))

@@ -653,6 +653,19 @@ def test_a_piece_is_ready_as_soon_as_it_is_there(stream: bool) -> None:
 
 
 @BOTH
+def test_nothing_else_is_sent_inside_a_package_and_trying_changes_nothing(stream: bool) -> None:
+    link = open_client(stream)
+    link.begin_package(len(QUEST), QUEST[:5])
+    missing = f"{len(QUEST) - 5} bytes are missing"
+    with pytest.raises(LocalProtocolError, match=missing):
+        link.send_package(ANSWER)
+    with pytest.raises(LocalProtocolError, match=missing):
+        link.begin_package(len(ANSWER), ANSWER)
+    link.send_piece(QUEST[5:])
+    assert written(link) == sealed(QUEST, stream=stream)
+
+
+@BOTH
 def test_a_piece_may_be_changed_once_it_was_sent(stream: bool) -> None:
     link, far = open_client(stream), open_server(stream)
     piece = bytearray(QUEST[5:])

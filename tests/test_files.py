@@ -306,6 +306,11 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("it waits")
 
 
+async def failing(error: Exception) -> AsyncIterator[bytes]:
+    yield b"x"
+    raise error
+
+
 def test_a_local_file_is_the_same_with_waiting(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(b"0123456789")
@@ -315,6 +320,37 @@ def test_a_local_file_is_the_same_with_waiting(tmp_path: Path) -> None:
     run(source.aclose())
     with pytest.raises(FileUnusable, match="not open"):
         run(source.read(1))
+
+
+def test_given_bytes_are_the_same_with_waiting() -> None:
+    source = AnySource(b"0123")
+    assert run(source.open()) == SourceOpened(4, "", "the given bytes")
+    assert run(source.read(9)) == b"0123"
+    run(source.aclose())
+    with pytest.raises(FileUnusable, match="not open"):
+        run(source.read(1))
+
+
+def test_what_the_system_says_of_a_stream_is_its_own_error() -> None:
+    error = OSError(5, "Input/output error")
+    source = AnySource(StreamSource(10, lambda: failing(error)))
+    run(source.open())
+    assert run(source.read(9)) == b"x"
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        run(source.read(9))
+    assert caught.value is error
+
+
+def test_a_stream_that_fails_in_its_own_way_is_unusable() -> None:
+    error = KeyError("no such block")
+    source = AnySource(StreamSource(10, lambda: failing(error)))
+    run(source.open())
+    assert run(source.read(9)) == b"x"
+    with pytest.raises(
+        FileUnusable, match="the stream failed: KeyError: 'no such block'"
+    ) as caught:
+        run(source.read(9))
+    assert caught.value.__cause__ is error
 
 
 def test_a_stream_is_read_in_whatever_size_is_wanted() -> None:

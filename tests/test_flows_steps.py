@@ -95,6 +95,7 @@ def test_progress_rings_for_whoever_waits() -> None:
     inbox.bell = lambda: rung.append(inbox.over)
     inbox.put(step(Stage.DONE))
     assert (inbox.over, rung) == (False, [False])
-    inbox.take(), inbox.take()
+    assert inbox.take() == step(Stage.TOKEN)
+    assert inbox.take() == step(Stage.DONE)
     inbox.end()
     assert rung == [False, True]

@@ -53,6 +53,7 @@ from rtm_proto.flows.transfer import (
     MAX_ATTEMPTS,
     MAX_FILE,
     MAX_RECEIVERS,
+    PIECE,
     RETRY_PAUSE,
     SEND_TIMEOUT,
     FileSent,
@@ -100,6 +101,11 @@ OF_EACH_CLASS = {
 }
 assert set(OF_EACH_CLASS) == set(Retry)
 REFUSALS = [refused(code) for code in OF_EACH_CLASS.values()]
+
+
+def test_the_limits_are_what_is_written_of_them() -> None:
+    assert (MAX_FILE, MAX_RECEIVERS, PIECE) == (5_242_880, 2000, 65_536)
+    assert (SEND_TIMEOUT, MAX_ATTEMPTS, RETRY_PAUSE) == (20.0, 3, 1.0)
 
 
 def transfer(

@@ -37,6 +37,7 @@ from rtm_proto.gate.gate import (
     LOGIN_TIMEOUT,
     MAX_QUEST,
     PING_EVERY,
+    PUSH_TIMEOUT,
     Gate,
     GateSettings,
     Held,
@@ -374,6 +375,18 @@ def test_a_login_is_pinged_every_twenty_seconds_with_an_empty_map() -> None:
     assert not guest.over(), "no answer to a ping is no fault"
 
 
+def test_a_client_that_asks_all_the_time_is_pinged_as_often() -> None:
+    guest = Guest(World())
+    guest.ask("auth", dict(AUTH))
+    said: list[Package] = []
+    for seq in range(2, 14):
+        said += guest.ask("ping", {}, seq)
+        guest.wait(5)
+    said += guest.packages()
+    assert len([package for package in said if package.kind == Kind.ANSWER]) == 12
+    assert len([package for package in said if package.method == b"ping"]) == 3
+
+
 def test_nobody_is_pinged_before_the_login_or_on_the_file_port() -> None:
     for on_file_port in (False, True):
         guest = Guest(World(), on_file_port=on_file_port)
@@ -441,6 +454,8 @@ def test_a_package_over_the_limit_is_refused_by_its_head(
 
 def test_the_limits_are_what_the_figures_say() -> None:
     assert (EARLY_QUEST, MAX_QUEST, MAX_PACKAGE) == (16 * 1024, 64 * 1024, 8 * 1024 * 1024)
+    assert (HANDSHAKE_TIMEOUT, LOGIN_TIMEOUT, IDLE_TIMEOUT) == (5.0, 10.0, 60.0)
+    assert (PING_EVERY, PUSH_TIMEOUT) == (20.0, 5.0)
 
 
 @pytest.mark.parametrize(("on_file_port", "code"), [(False, 10003), (True, 200031)])
@@ -936,6 +951,17 @@ def test_a_visitor_who_vanishes_is_forgotten(on_file_port: bool) -> None:
         assert world.gate.held() == EMPTY_HANDS
 
 
+@BOTH_PORTS
+def test_what_comes_after_the_time_to_begin_is_not_read(on_file_port: bool) -> None:
+    world = World()
+    guest = Guest(world, on_file_port=on_file_port)
+    guest.wait(HANDSHAKE_TIMEOUT)
+    assert guest.over()
+    guest.say(UPGRADE, encode_quest(b"*ping", b"\x80", 1))
+    assert guest.said == b""
+    assert guest.visit.next_timeout() is None
+
+
 def test_whatever_happens_to_a_visit_that_is_over_is_harmless() -> None:
     world = World()
     for beginning in (b"", b"FPNN", UPGRADE, b"POST / HTTP/1.1\r\n\r\n"):
@@ -1204,6 +1230,25 @@ def test_a_reader_that_stands_still_for_a_minute_is_cut_off(stored: Stored) -> N
     assert guest.over() and guest.visit.abrupt
     assert guest.reason().kind is CloseKind.IDLE
     assert world.gate.held() == before
+
+
+def test_a_reader_that_takes_a_part_every_forty_seconds_gets_the_whole(stored: Stored) -> None:
+    world, path, body = stored
+    guest = Guest(world, on_file_port=True)
+    guest.visit.receive_data(get(path), now=world.now)
+    parts = 0
+    while not guest.over():
+        guest.visit.collect(now=world.now)
+        world.settle()
+        part = b"".join(guest.visit.data_to_send())
+        if part:
+            guest.said += part
+            parts += 1
+            world.now += 40
+            guest.visit.handle_timeout(now=world.now)
+    assert parts == 4 and guest.said.endswith(body)
+    assert not guest.visit.abrupt
+    assert guest.reason() == CloseReason(CloseKind.LOCAL, "file served")
 
 
 def test_the_bell_is_rung_when_a_download_is_over(stored: Stored) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rtm_proto.attrs import FileAttrs, VoiceInfo
 from rtm_proto.codes import Code
 from rtm_proto.errors import PayloadError
+from rtm_proto.events import CloseKind, CloseReason
 from rtm_proto.package import FLAG_JSON
 from rtm_proto.payload import MAX_DEPTH, MAX_NODES, Params, decode, decode_json, encode
 from rtm_proto.received import (
@@ -19,6 +20,7 @@ from rtm_proto.received import (
     MAX_LOOSE,
     PUSHES,
     Conversation,
+    Disconnected,
     FileReceived,
     FileType,
     MessageReceived,
@@ -399,3 +401,9 @@ def test_every_push_is_an_event_or_a_payload_error(
             assert text is None or text.encode() is not None
         if msg in (PLAIN.msg, URL):
             assert event.url == URL
+
+
+def test_after_a_disconnection_nothing_follows_unless_it_says_so() -> None:
+    reason = CloseReason(CloseKind.PEER_CLOSED)
+    assert Disconnected(reason) == Disconnected(reason, again=False)
+    assert Disconnected(reason) != Disconnected(reason, again=True)

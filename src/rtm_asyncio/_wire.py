@@ -9,6 +9,7 @@ cancelling anybody else's task cannot tear a frame.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -63,6 +64,11 @@ class Wire:
                     if not machine.abrupt:
                         await self._part()
                     tasks.cancel_scope.cancel()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as exc:  # a fault of the stream's, which goes on: let others know it
+            machine.abort(CloseReason(CloseKind.LOCAL, f"the stream failed: {exc!r}"))
+            raise
         finally:
             machine.abort(CloseReason(CloseKind.LOCAL, "cancelled"))
             self._collect(anyio.current_time())
@@ -126,7 +132,7 @@ class Wire:
             if data:
                 try:
                     await write(self._stream, data)
-                except (anyio.BrokenResourceError, OSError) as exc:
+                except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as exc:
                     # what the peer said last, a refusal perhaps, may still be on its way in
                     with anyio.move_on_after(LINGER):
                         await self._read_all.wait()

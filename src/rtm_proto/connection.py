@@ -27,13 +27,14 @@ from .events import Closed, CloseKind, CloseReason, Event, Opened, QuestId
 from .link import Buffer, Link
 from .package import MAX_PACKAGE
 from .payload import Params
-from .session import MAX_BAD_PACKAGES, MAX_IN_HAND, Session
+from .session import MAX_BAD_PACKAGES, Session
 
 OPEN_TIMEOUT = 10.0  # seconds for the link's handshake
 CLOSE_TIMEOUT = 2.0  # seconds that closing waits for answers
 SILENCE = 20.0  # seconds without a byte from the peer after which a client sends *ping
 PING_EVERY = 5.0  # seconds between two such pings
 PINGS = 3  # pings without a byte in return after which the peer is dead (the C++ client's figures)
+MAX_PUSHES = 4096  # quests in hand that are answered as they are taken: one read brings no more
 MAX_UNSENT = 4 * 1024 * 1024  # bytes of packages that wait for a peer that does not read
 
 
@@ -122,7 +123,7 @@ class Connection:
         silence: float = SILENCE,
         max_package: int = MAX_PACKAGE,
         max_whole: int | None = None,
-        max_in_hand: int = MAX_IN_HAND,
+        max_in_hand: int = MAX_PUSHES,
         max_unsent: int = MAX_UNSENT,
         oversize_code: int = Code.INVALID_PACKAGE,
         stop_code: int | None = None,
@@ -132,13 +133,14 @@ class Connection:
 
         *ping*: after *silence* without a byte from the peer send ``*ping``, every PING_EVERY, and
         end after PINGS of them; without it, end after *silence* without a byte in either
-        direction. *max_package*: the largest package that may be sent. *max_whole*: a quest of the
-        peer in a larger package comes in pieces (QuestBegun), where the link can do that; without
-        it all come whole. *max_unsent*: the connection ends when more than this waits to be taken;
-        the largest package that waits does not count, nor do the pieces of a body, whose sender
-        waits until they are taken.
-        *oversize_code*: what a quest over the link's limit is refused with. *stop_code*: what the
-        quests that come in CLOSING are refused with; without it they are received as ever.
+        direction. *max_in_hand*: quests of the peer that may wait for an answer of ours; a server
+        should say less, MAX_IN_HAND of ``session``. *max_package*: the largest package that may be
+        sent. *max_whole*: a quest of the peer in a larger package comes in pieces (QuestBegun),
+        where the link can do that; without it all come whole. *max_unsent*: the connection ends
+        when more than this waits to be taken; the largest package that waits does not count, nor do
+        the pieces of a body, whose sender waits until they are taken. *oversize_code*: what a quest
+        over the link's limit is refused with. *stop_code*: what the quests that come in CLOSING are
+        refused with; without it they are received as ever.
         """
         self.state = _NEW
         self.reason: CloseReason | None = None

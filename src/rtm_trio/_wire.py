@@ -60,6 +60,11 @@ class Wire:
                     if not machine.abrupt:
                         await self._part()
                     nursery.cancel_scope.cancel()
+        except trio.Cancelled:
+            raise
+        except BaseException as exc:  # a fault of the stream's, which goes on: let others know it
+            machine.abort(CloseReason(CloseKind.LOCAL, f"the stream failed: {exc!r}"))
+            raise
         finally:
             machine.abort(CloseReason(CloseKind.LOCAL, "cancelled"))
             self._collect(trio.current_time())
@@ -122,7 +127,7 @@ class Wire:
             if data:
                 try:
                     await write(self._stream, data)
-                except (trio.BrokenResourceError, OSError) as exc:
+                except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as exc:
                     # what the peer said last, a refusal perhaps, may still be on its way in
                     with trio.move_on_after(LINGER):
                         await self._read_all.wait()
@@ -158,7 +163,7 @@ class Wire:
         if isinstance(stream, trio.abc.HalfCloseableStream):
             try:
                 await stream.send_eof()
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+            except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
                 return  # the peer was faster
             await self._read_all.wait()
 

@@ -261,3 +261,29 @@ async def test_a_socket_that_is_gone_already_is_a_lost_link(api: Api, error: Exc
             "ws://gate.test", pid=PID, uid=ALICE, token="any", connect=connect
         ):
             pass
+
+
+@SCHEMES
+@pytest.mark.parametrize("fails", ["receive", "send"])
+async def test_a_fault_of_a_stream_of_ones_own_comes_out(api: Api, scheme: str, fails: str) -> None:
+    """Whatever waits is told of it too."""
+    fault = RuntimeError("a fault in the stream")
+
+    async def connect(address: Any) -> Any:
+        await anyio.lowlevel.checkpoint()
+        near, _ = api.stream_pair()
+
+        async def broken(*_: object, **__: object) -> None:
+            await anyio.lowlevel.checkpoint()
+            raise fault
+
+        for name in ("receive", "receive_some") if fails == "receive" else ("send", "send_all"):
+            setattr(near, name, broken)
+        return near
+
+    with pytest.raises(BaseException) as caught:
+        async with api.open_client(
+            f"{scheme}://gate.test", pid=PID, uid=ALICE, token="any", connect=connect
+        ):
+            pass
+    assert "a fault in the stream" in repr(caught.value) + repr(caught.value.__context__)

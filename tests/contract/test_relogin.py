@@ -49,7 +49,8 @@ async def client_of(
     """A client that logs in again, at a gate that does what the scripts say."""
     async with anyio.create_task_group() as tasks:
         gate = Gate(api, tasks, *scripts)
-        async with gate.client(**{"relogin": RELOGIN, **options}) as client:
+        options = {"relogin": RELOGIN, **options}
+        async with gate.client(**options) as client:
             yield gate, client
         tasks.cancel_scope.cancel()
 

@@ -29,6 +29,7 @@ from ..events import (
 )
 from ..link import Buffer, Link, StreamLink
 from ..package import package_limit
+from ..session import MAX_IN_HAND
 from ..websocket import WebSocketLink
 from . import decisions
 from .decisions import Answer, Decisions, Limits, Part, Push, Refuse, Visitor
@@ -311,6 +312,7 @@ class Visit:
             open_timeout=settings.handshake_timeout,
             ping=False,
             silence=settings.idle_timeout,
+            max_in_hand=MAX_IN_HAND,
             max_whole=settings.piece if self._on_file_port else None,
             oversize_code=Code.FILE_TOO_LARGE if self._on_file_port else Code.INVALID_PACKAGE,
             stop_code=Code.SERVER_STOPPING,

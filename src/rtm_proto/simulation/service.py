@@ -48,7 +48,7 @@ class SimulatedStore(MemoryStore):
         return len(self._bodies)
 
     def fail(self, effect: Effect) -> None:
-        """It was to fail at *effect*: what was written for a file that is not saved is forgotten."""
+        """It is to fail at *effect*: what was written of a file that is not saved is forgotten."""
         if isinstance(effect, SaveFile):
             self.drop_body(effect.file.key)
         elif isinstance(effect, DropBody):

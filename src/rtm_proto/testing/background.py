@@ -1,7 +1,7 @@
 """A scripted gate on loopback, in a thread of its own: for tests on any runtime, or on none.
 
     with run_gate(users={1001: "secret"}) as gate:
-        gate.faults.refuse("sendfile", 200010)
+        gate.faults.refuse("sendfile", Code.BLOCKED_USER)
         ...  # whatever connects to gate.url
 
 The thread runs asyncio or trio, whichever is there: the test does not notice. What is called here
