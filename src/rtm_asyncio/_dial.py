@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -26,7 +30,10 @@ MakeLink = Callable[[Address], Link]
 """Makes the link for a connection to an address."""
 
 CONNECT_TIMEOUT = 10.0  # seconds, where no earlier deadline stands
+HEAD_START = 0.25  # seconds between two addresses that are tried (RFC 8305, section 5)
 TUNNEL_SIZE = 4_096  # bytes of a proxy's answer that are read at once
+
+_AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
 
 
 def make_link(address: Address) -> Link:
@@ -55,9 +62,11 @@ async def dial(
     ssl_context: ssl.SSLContext | None,
     connect: Connect | None,
     proxy: Proxy | None = None,
-) -> anyio.abc.ByteStream:
+) -> anyio.abc.ByteStream | socket.socket:
     """A stream to *address*, at the latest at *deadline*. Raises ConnectFailed.
 
+    Where nothing lies between, neither TLS nor a proxy, it is the socket itself, if the event loop
+    can watch one (that of Windows cannot).
     *connect* replaces everything here. Without *ssl_context*, certificates and host names are
     checked as the system does.
     """
@@ -66,6 +75,8 @@ async def dial(
         with anyio.fail_after(min(deadline - anyio.current_time(), CONNECT_TIMEOUT)):
             if connect is not None:
                 return await connect(address)
+            if not address.tls and proxy is None and _watches_sockets():
+                return await open_socket(address.host, address.port)
             return await open_stream(
                 address.host,
                 address.port,
@@ -110,6 +121,42 @@ async def open_stream(
         if isinstance(exc, anyio.EndOfStream):
             raise ConnectionResetError("closed inside the TLS handshake") from None
         raise
+
+
+async def open_socket(host: str, port: int) -> socket.socket:
+    """A socket that is connected to *host* and does not block. Raises OSError.
+
+    Each address has a head start before the next one, of the other family if there is one, is
+    tried as well (RFC 8305).
+    """
+    connected: list[socket.socket] = []
+    faults: list[OSError] = []
+
+    async def attempt(info: _AddressInfo, failed: anyio.Event) -> None:
+        try:
+            sock = await _connected(info)
+        except OSError as exc:
+            faults.append(exc)
+            failed.set()
+        else:
+            connected.append(sock)
+            tasks.cancel_scope.cancel()
+
+    places = _in_turn(await _looked_up(host, port))
+    try:
+        async with anyio.create_task_group() as tasks:
+            for place in places:
+                failed = anyio.Event()
+                tasks.start_soon(attempt, place, failed)
+                with anyio.move_on_after(HEAD_START):
+                    await failed.wait()
+    except BaseException:
+        _close(connected)
+        raise
+    if not connected:
+        raise OSError("no address of it can be reached") from faults[0]
+    _close(connected[1:])
+    return connected[0]
 
 
 async def open_tunnel(proxy: Proxy, host: str, port: int) -> anyio.abc.ByteStream:
@@ -170,3 +217,43 @@ class Tunnelled(anyio.abc.ByteStream):
 def plainly(exc: BaseException) -> str:
     """One line for an error that may hide its cause."""
     return str(exc.__cause__ or exc) or type(exc).__name__
+
+
+async def _looked_up(host: str, port: int) -> Sequence[_AddressInfo]:
+    with suppress(OSError, UnicodeError):  # what is an address already needs no thread
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    return await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+async def _connected(info: _AddressInfo) -> socket.socket:
+    family, kind, proto, _, place = info
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(sock, place)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _in_turn(infos: Sequence[_AddressInfo]) -> list[_AddressInfo]:
+    """The families in turn; within each, the system's order."""
+    seen: Counter[int] = Counter()
+
+    def rank(info: _AddressInfo) -> int:
+        seen[info[0]] += 1
+        return seen[info[0]]
+
+    return sorted(infos, key=rank)
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()
+
+
+def _watches_sockets() -> bool:
+    loop = type(asyncio.get_running_loop())
+    return loop.add_reader is not asyncio.AbstractEventLoop.add_reader

@@ -64,10 +64,12 @@ from rtm_proto.received import Disconnected, Reconnected
 from rtm_proto.signs import Signer
 
 from ._dial import Connect, MakeLink, dial, plainly
+from ._plain import PlainWire, desk_wire
 from ._streams import ProgressStream
-from ._wire import Wire, desk_wire
+from ._wire import Wire
 
 Result = TypeVar("Result")
+AnyWire = Wire | PlainWire
 
 _log = logging.getLogger("rtm_asyncio")
 
@@ -83,7 +85,7 @@ MAX_UPLOADS = 2  # files on their way at once; a third send waits, within its de
 class _FileLink:
     """A connection to the file gate, with the one quest that goes over it."""
 
-    def __init__(self, desk: Desk, wire: Wire, slot: object) -> None:
+    def __init__(self, desk: Desk, wire: AnyWire, slot: object) -> None:
         self.desk = desk
         self.slot = slot
         self.wire = wire
@@ -127,7 +129,7 @@ class Links:
             )
         self._uploads = anyio.CapacityLimiter(plan.max_uploads)
         self._desk: Desk
-        self._wire: Wire
+        self._wire: AnyWire
         self._keeping = anyio.CancelScope()
         self._keeps = False  # whether a task sees to the main link
         self._away = False  # whether it is logging in again
@@ -348,7 +350,7 @@ class Links:
         *,
         relogin: bool = False,
         max_package: int = MAX_PACKAGE,
-    ) -> tuple[Desk, Wire]:
+    ) -> tuple[Desk, AnyWire]:
         """Connect and wait for the link to open. Raises ConnectFailed."""
         stream = await dial(
             place,
@@ -430,12 +432,17 @@ async def open_links(plan: Plan) -> AsyncGenerator[Links, None]:
 async def _bell(ticket: Ticket) -> None:
     """Wait until *ticket* is done."""
     if not ticket.done:
-        bell = anyio.Event()
-        ticket.bell = bell.set
-        await bell.wait()
+        bell: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def ring() -> None:
+            if not bell.done():  # the task that waits may just have been cancelled
+                bell.set_result(None)
+
+        ticket.bell = ring  # an anyio.Event would be one more thing in every quest
+        await bell
 
 
-async def _wait(desk: Desk, wire: Wire, ticket: Ticket) -> dict[str, object]:
+async def _wait(desk: Desk, wire: AnyWire, ticket: Ticket) -> dict[str, object]:
     """The answer to a quest; leaving early forgets it."""
     wire.turn()
     try:
@@ -462,6 +469,6 @@ def _needed(held: _FileLink | None) -> _FileLink:
     return held
 
 
-def _abort(desk: Desk, wire: Wire) -> None:
+def _abort(desk: Desk, wire: AnyWire) -> None:
     desk.connection.abort(CloseReason(CloseKind.LOCAL))
     wire.turn()

@@ -22,7 +22,7 @@ from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
 from rtm_proto.connection import Machine
-from rtm_proto.desk import Desk, Ticket
+from rtm_proto.desk import Ticket
 from rtm_proto.events import CloseKind, CloseReason
 from rtm_proto.link import Buffer
 
@@ -180,11 +180,6 @@ class Wire:
         self.turn()
 
 
-def desk_wire(stream: anyio.abc.ByteStream, desk: Desk) -> Wire:
-    """A wire for a client's connection."""
-    return Wire(stream, desk.connection, lambda now: desk.collect(now=now))
-
-
 async def write(stream: anyio.abc.ByteStream, data: Sequence[Buffer]) -> None:
     """Write all of *data*, in few pieces."""
     if len(data) > 1 and sum(map(len, data)) <= JOIN_BELOW:
@@ -195,6 +190,15 @@ async def write(stream: anyio.abc.ByteStream, data: Sequence[Buffer]) -> None:
 
 
 def tune(stream: anyio.abc.ByteStream) -> Callable[[], None]:
+    """As ``tune_socket``, for the socket that is below *stream*, if there is one."""
+    try:
+        sock = stream.extra(SocketAttribute.raw_socket, None)
+    except (AttributeError, OSError):  # anyio asks a socket that is gone for its peer
+        sock = None
+    return (lambda: None) if sock is None else tune_socket(sock)
+
+
+def tune_socket(sock: socket.socket) -> Callable[[], None]:
     """Set up a TCP socket; gives what to call after each receive.
 
     That makes the kernel acknowledge at once: the framework's server writes each package by itself
@@ -202,17 +206,14 @@ def tune(stream: anyio.abc.ByteStream) -> Callable[[], None]:
     44 ms. The option is not sticky. The other one keeps what the kernel takes of a body close to
     what has left: a slow uplink would otherwise look like a peer that does not answer.
     """
-    try:
-        sock = stream.extra(SocketAttribute.raw_socket, None)
-    except (AttributeError, OSError):  # anyio asks a socket that is gone for its peer
-        sock = None
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return lambda: None
     unsent, quick = (getattr(socket, name, None) for name in ("TCP_NOTSENT_LOWAT", "TCP_QUICKACK"))
 
     def again() -> None:
         if quick is not None:
-            with suppress(OSError):  # the socket is gone: whoever reads will be told
+            # the socket is gone (ValueError: uvloop's): whoever reads will be told
+            with suppress(OSError, ValueError):
                 sock.setsockopt(socket.IPPROTO_TCP, quick, 1)
 
     if unsent is not None:

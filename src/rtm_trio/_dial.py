@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -51,9 +52,10 @@ async def dial(
     ssl_context: ssl.SSLContext | None,
     connect: Connect | None,
     proxy: Proxy | None = None,
-) -> trio.abc.Stream:
+) -> trio.abc.Stream | socket.socket:
     """A stream to *address*, at the latest at *deadline*. Raises ConnectFailed.
 
+    Where nothing lies between, neither TLS nor a proxy, it is the socket itself.
     *connect* replaces everything here. Without *ssl_context*, certificates and host names are
     checked as the system does.
     """
@@ -62,6 +64,8 @@ async def dial(
         with trio.fail_at(min(deadline, trio.current_time() + CONNECT_TIMEOUT)):
             if connect is not None:
                 return await connect(address)
+            if not address.tls and proxy is None:
+                return await open_socket(address.host, address.port)
             return await open_stream(
                 address.host,
                 address.port,
@@ -104,6 +108,14 @@ async def open_stream(
         await trio.aclose_forcefully(secure)
         raise
     return secure
+
+
+async def open_socket(host: str, port: int) -> socket.socket:
+    """A socket that is connected to *host* and does not block. Raises OSError."""
+    stream = await trio.open_tcp_stream(host, port)
+    sock = socket.socket(fileno=stream.socket.detach())
+    sock.setblocking(False)
+    return sock
 
 
 async def open_tunnel(proxy: Proxy, host: str, port: int) -> trio.abc.Stream:

@@ -61,10 +61,12 @@ from rtm_proto.received import Disconnected, Reconnected
 from rtm_proto.signs import Signer
 
 from ._dial import Connect, MakeLink, dial, plainly
+from ._plain import PlainWire, desk_wire
 from ._streams import ProgressStream
-from ._wire import Wire, desk_wire
+from ._wire import Wire
 
 Result = TypeVar("Result")
+AnyWire = Wire | PlainWire
 
 _log = logging.getLogger("rtm_trio")
 
@@ -80,7 +82,7 @@ MAX_UPLOADS = 2  # files on their way at once; a third send waits, within its de
 class _FileLink:
     """A connection to the file gate, with the one quest that goes over it."""
 
-    def __init__(self, desk: Desk, wire: Wire, slot: object) -> None:
+    def __init__(self, desk: Desk, wire: AnyWire, slot: object) -> None:
         self.desk = desk
         self.slot = slot
         self.wire = wire
@@ -124,7 +126,7 @@ class Links:
             )
         self._uploads = trio.CapacityLimiter(plan.max_uploads)
         self._desk: Desk
-        self._wire: Wire
+        self._wire: AnyWire
         self._keeping = trio.CancelScope()
         self._keeps = False  # whether a task sees to the main link
         self._away = False  # whether it is logging in again
@@ -345,7 +347,7 @@ class Links:
         *,
         relogin: bool = False,
         max_package: int = MAX_PACKAGE,
-    ) -> tuple[Desk, Wire]:
+    ) -> tuple[Desk, AnyWire]:
         """Connect and wait for the link to open. Raises ConnectFailed."""
         stream = await dial(
             place,
@@ -427,12 +429,20 @@ async def open_links(plan: Plan) -> AsyncGenerator[Links, None]:
 async def _bell(ticket: Ticket) -> None:
     """Wait until *ticket* is done."""
     if not ticket.done:
-        bell = trio.Event()
-        ticket.bell = bell.set
-        await bell.wait()
+        task = trio.lowlevel.current_task()
+
+        def ring() -> None:
+            trio.lowlevel.reschedule(task)
+
+        def leave(_: object) -> trio.lowlevel.Abort:
+            ticket.bell = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        ticket.bell = ring  # a trio.Event would be one more thing in every quest
+        await trio.lowlevel.wait_task_rescheduled(leave)
 
 
-async def _wait(desk: Desk, wire: Wire, ticket: Ticket) -> dict[str, object]:
+async def _wait(desk: Desk, wire: AnyWire, ticket: Ticket) -> dict[str, object]:
     """The answer to a quest; leaving early forgets it."""
     wire.turn()
     try:
@@ -459,6 +469,6 @@ def _needed(held: _FileLink | None) -> _FileLink:
     return held
 
 
-def _abort(desk: Desk, wire: Wire) -> None:
+def _abort(desk: Desk, wire: AnyWire) -> None:
     desk.connection.abort(CloseReason(CloseKind.LOCAL))
     wire.turn()

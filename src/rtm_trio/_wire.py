@@ -18,7 +18,7 @@ from typing import cast
 import trio
 
 from rtm_proto.connection import Machine
-from rtm_proto.desk import Desk, Ticket
+from rtm_proto.desk import Ticket
 from rtm_proto.events import CloseKind, CloseReason
 from rtm_proto.link import Buffer
 
@@ -173,11 +173,6 @@ class Wire:
         self.turn()
 
 
-def desk_wire(stream: trio.abc.Stream, desk: Desk) -> Wire:
-    """A wire for a client's connection."""
-    return Wire(stream, desk.connection, lambda now: desk.collect(now=now))
-
-
 async def write(stream: trio.abc.Stream, data: Sequence[Buffer]) -> None:
     """Write all of *data*, in few pieces."""
     if len(data) > 1 and sum(map(len, data)) <= JOIN_BELOW:
@@ -188,6 +183,14 @@ async def write(stream: trio.abc.Stream, data: Sequence[Buffer]) -> None:
 
 
 def tune(stream: trio.abc.Stream) -> Callable[[], None]:
+    """As ``tune_socket``, for the socket that is below *stream*, if there is one."""
+    stream = _below_tls(stream)
+    if not isinstance(stream, trio.SocketStream):
+        return lambda: None
+    return tune_socket(stream.socket)
+
+
+def tune_socket(sock: trio.socket.SocketType | socket.socket) -> Callable[[], None]:
     """Set up a TCP socket; gives what to call after each receive.
 
     That makes the kernel acknowledge at once: the framework's server writes each package by itself
@@ -195,10 +198,6 @@ def tune(stream: trio.abc.Stream) -> Callable[[], None]:
     44 ms. The option is not sticky. The other one keeps what the kernel takes of a body close to
     what has left: a slow uplink would otherwise look like a peer that does not answer.
     """
-    stream = _below_tls(stream)
-    if not isinstance(stream, trio.SocketStream):
-        return lambda: None
-    sock = stream.socket
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return lambda: None
     unsent, quick = (getattr(socket, name, None) for name in ("TCP_NOTSENT_LOWAT", "TCP_QUICKACK"))
