@@ -99,6 +99,14 @@ def test_a_connection_begins_without_an_end() -> None:
     assert (connection.state, connection.reason, connection.abrupt) == (State.NEW, None, False)
 
 
+def test_after_an_abort_nothing_is_read_and_no_goodbye_is_said() -> None:
+    connection = opened()
+    connection.abort(LOCAL)
+    assert connection.abrupt
+    assert receive(connection, encode_quest(b"hello", EMPTY, 1)) == [Closed(LOCAL)]
+    assert written(connection) == b""
+
+
 def test_what_was_reset_needs_no_goodbye() -> None:
     connection = opened()
     connection.close(now=1, reason=RESET)
@@ -1180,6 +1188,15 @@ def test_what_is_queued_before_the_link_is_open_is_limited() -> None:
         quests += 1
     events = connection.events()
     assert len(events) == quests + 1 and isinstance(events[-1], Closed)
+
+
+def test_just_as_much_as_the_limit_may_wait() -> None:
+    size = len(encode_oneway(b"hello", EMPTY))
+    for limit, good in ((size, True), (size - 1, False)):
+        connection = opened(max_unsent=limit)
+        connection.send_oneway("hello", {})  # the largest does not count
+        connection.send_oneway("hello", {})
+        assert connection.open is good
 
 
 def test_a_large_package_is_no_sign_of_a_peer_that_does_not_read() -> None:

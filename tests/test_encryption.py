@@ -279,6 +279,10 @@ def refused_text(link: EncryptedLink) -> str:
 # --- keys ---
 
 
+def test_the_sizes_are_what_is_written_of_them() -> None:
+    assert (SEED_SIZE, MAX_CLEAR) == (40, 4096)
+
+
 def test_the_values_of_the_specification_come_out() -> None:
     secret = bytes.fromhex("46c52869948c802b5cf0bf90e6d94a1348bececcf4662086e9eb0a2943489785")
     iv = bytes.fromhex("35efc38db894a93e41f44bf99788062d")
@@ -474,6 +478,16 @@ def test_a_key_of_a_curve_that_fpnn_does_not_know_is_refused() -> None:
         PublicKey.load(public[0])
     with pytest.raises(LocalProtocolError, match=text):
         PrivateKey.load(private[0])
+
+
+def test_a_key_of_a_curve_that_nobody_knows_is_refused() -> None:
+    known, unknown = bytes.fromhex("2b8104000a"), bytes.fromhex("2b8104007f")  # 1.3.132.0.127
+    (_, public), (_, private) = files(ec.derive_private_key(1, ec.SECP256K1()))
+    assert known in public and known in private
+    with pytest.raises(LocalProtocolError, match=r"^a public key that is neither PEM nor DER$"):
+        PublicKey.load(public.replace(known, unknown))
+    with pytest.raises(LocalProtocolError, match=r"^a private key that is neither PEM nor DER$"):
+        PrivateKey.load(private.replace(known, unknown))
 
 
 def test_a_key_that_is_not_on_a_curve_is_refused() -> None:

@@ -341,6 +341,32 @@ def test_what_the_system_says_of_a_stream_is_its_own_error() -> None:
     assert caught.value is error
 
 
+def test_a_stream_is_ended_where_reading_stops_and_where_it_is_opened_again() -> None:
+    said: list[str] = []
+
+    class Stream:
+        def __init__(self) -> None:
+            said.append("begun")
+
+        def __aiter__(self) -> Stream:
+            return self
+
+        async def __anext__(self) -> bytes:
+            return b"0123"
+
+        async def aclose(self) -> None:
+            said.append("ended")
+
+    source = AnySource(StreamSource(8, Stream))
+    for _ in range(2):
+        run(source.open())
+        assert run(source.read(2)) == b"01"
+    assert said == ["begun", "ended", "begun"]
+    run(source.aclose())
+    run(source.aclose())
+    assert said == ["begun", "ended", "begun", "ended"]
+
+
 def test_a_stream_that_fails_in_its_own_way_is_unusable() -> None:
     error = KeyError("no such block")
     source = AnySource(StreamSource(10, lambda: failing(error)))

@@ -425,6 +425,7 @@ def test_the_file_link_is_closed_once_the_answer_is_there() -> None:
         ({"mtype": None}, "mtype is 40 to 50"),
         ({"kind": Conversation.BROADCAST}, "without a target, not to 1002"),
         ({"kind": "to"}, "sent to users"),
+        ({"kind": "to", "target": None}, "sent to users"),
         ({"target": None}, "to is an int64"),
         ({"kind": Conversation.GROUP, "target": (5, 6)}, "gid is an int64"),
         ({"target": ()}, "1 to 2000 users, got 0"),
@@ -459,9 +460,26 @@ def test_a_wrong_argument_is_found_before_anybody_is_asked(
     assert isinstance(failed, FileNotSent)
     assert isinstance(failed.cause, LocalProtocolError)
     assert says in str(failed)
+    if says.endswith("is an int64"):
+        assert str(failed.cause).startswith(says)
     assert failed.stage == "check"
     assert failed.mid == wrong.get("mid", MID)
     assert not any(isinstance(step, (Ask, Dial, Read)) for step in world.steps)
+    if not {"name", "custom"} & wrong.keys():
+        assert not any(isinstance(step, OpenSource) for step in world.steps)
+
+
+def test_no_more_is_read_than_was_announced_but_one_byte_that_should_not_be_there() -> None:
+    world = World(good)
+    drive(transfer().run(), world)
+    assert [step.size for step in world.steps if isinstance(step, Read)] == [4, 4, 2, 1]
+
+
+def test_a_file_may_be_as_large_as_the_limit() -> None:
+    sender = Sender(11000001, 1001, FileRoute(MAIN, proxied=False), max_file=len(BODY))
+    assert isinstance(drive(transfer(sender=sender).run(), World(good)), FileSent)
+    larger = World(good, body=BODY + b"x")
+    assert isinstance(drive(transfer(sender=sender).run(), larger), FileNotSent)
 
 
 def test_a_file_over_the_limit_is_named_with_limit_and_size() -> None:
@@ -996,6 +1014,13 @@ def test_an_upload_names_its_sender_and_gives_the_place_of_the_file() -> None:
     assert world.progress[-1].stage is Stage.DONE
 
 
+def test_a_server_speaks_for_a_user_whose_uid_is_an_int64() -> None:
+    signer = Signer(11000001, "secret", lambda: 1, lambda: 1_700_000_000_000)
+    sender = Sender(11000001, 2**63, FileRoute(MAIN, proxied=False), signer=signer)
+    with pytest.raises(LocalProtocolError, match=r"^from is an int64"):
+        sender.token_quest({"cmd": "uploadfile"})
+
+
 def test_a_server_uploads_for_a_user() -> None:
     world = World(kept())
     assert isinstance(ended(upload(SERVER).run(), world), FileUploaded)
@@ -1099,6 +1124,11 @@ def test_a_bad_timeout_for_a_token_is_a_local_error() -> None:
         ("sendgroupfile", {"gid": -5}, {"cmd": "sendgroupfile", "gid": -5}),
         ("sendroomfile", {"rid": 0}, {"cmd": "sendroomfile", "rid": 0}),
         ("sendfiles", {"tos": [1, 2]}, {"cmd": "sendfiles", "tos": [1, 2]}),
+        (
+            "sendfiles",
+            {"tos": [*range(MAX_RECEIVERS)]},
+            {"cmd": "sendfiles", "tos": [*range(MAX_RECEIVERS)]},
+        ),
         ("broadcastfile", {}, {"cmd": "broadcastfile"}),
         ("uploadfile", {}, {"cmd": "uploadfile"}),
     ],
@@ -1121,10 +1151,10 @@ def test_a_token_is_asked_for_with_exactly_the_target_of_its_command(
         ("broadcastfile", {"to": 1}, "needs no target, got to"),
         ("sendfiles", {"tos": []}, "not empty"),
         ("sendfiles", {"tos": (1, 2)}, "list of uids"),
-        ("sendfiles", {"tos": ["1"]}, "tos is an int64"),
+        ("sendfiles", {"tos": ["1"]}, "^tos is an int64"),
         ("sendfiles", {"tos": [1, 1]}, "more than once"),
         ("sendfiles", {"tos": list(range(MAX_RECEIVERS + 1))}, "1 to 2000 users"),
-        ("sendroomfile", {"rid": 1.0}, "rid is an int64"),
+        ("sendroomfile", {"rid": 1.0}, "^rid is an int64"),
     ],
 )
 def test_wrong_targets_of_a_token_are_a_local_error(

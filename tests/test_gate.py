@@ -53,7 +53,15 @@ from rtm_proto.gate.store import (
     WriteBody,
 )
 from rtm_proto.gate.uploads import BODY_TIMEOUT
-from rtm_proto.package import MAX_PACKAGE, Kind, Package, Splitter, encode_oneway, encode_quest
+from rtm_proto.package import (
+    MAX_PACKAGE,
+    Kind,
+    Package,
+    Splitter,
+    encode_answer,
+    encode_oneway,
+    encode_quest,
+)
 from rtm_proto.payload import decode, encode
 from rtm_proto.received import (
     Conversation,
@@ -61,6 +69,7 @@ from rtm_proto.received import (
     FileReceived,
     KickedOut,
 )
+from rtm_proto.signs import call_sign
 from tests.feeding import cut_up
 from tests.fuzz.footprint import footprint
 from tests.world import FILE_PORT, HOST, MAIN_PORT, PID, USERS, WALL, Client, Pipe, World
@@ -297,6 +306,21 @@ def test_a_user_is_kicked_by_the_operator() -> None:
     assert world.gate.held() == EMPTY_HANDS
 
 
+def test_messages_are_quests_and_a_kickout_is_said_one_way() -> None:
+    world = World()
+    guest = Guest(world)
+    guest.ask("auth", dict(AUTH))
+    world.log_in(1002).send(P2P, 1001)
+    guest.look()
+    [push] = guest.packages()
+    assert (push.kind, push.method) == (Kind.TWOWAY, b"pushmsg")
+    guest.say(encode_answer(b"\x80", push.seq))
+    assert world.gate.kick(1001, now=world.now)
+    guest.look()
+    [kickout] = guest.packages()
+    assert kickout == Package(Kind.ONEWAY, 1, 0x80, 0, 0, b"kickout", b"\x80")
+
+
 def test_bye_is_answered_before_the_link_is_closed() -> None:
     world = World()
     alice = world.log_in(1001)
@@ -327,6 +351,29 @@ def test_the_ten_seconds_begin_with_the_stream_and_not_with_its_first_words(sche
     assert not guest.over()
     guest.wait(1)
     assert guest.over()
+
+
+def test_what_is_due_first_is_waited_for() -> None:
+    world = World()
+    guest = Guest(world)
+    assert guest.visit.next_timeout() == world.now + HANDSHAKE_TIMEOUT
+    guest.say(b"FPNN")
+    assert guest.visit.next_timeout() == world.now + LOGIN_TIMEOUT
+    world.store_waits = True
+    reader = Guest(world, on_file_port=True)
+    reader.visit.receive_data(get("/files/key/name"), now=world.now)
+    assert reader.visit.next_timeout() == world.now + IDLE_TIMEOUT
+
+
+def test_a_server_that_has_made_itself_known_needs_no_login() -> None:
+    world = World(secret="the secret")
+    guest = Guest(world)
+    sign = call_sign(PID, "the secret", 7, "ping", WALL // 1000)
+    [known] = guest.ask("ping", {"pid": PID, "salt": 7, "ts": WALL // 1000, "sign": sign})
+    assert known.status == 0
+    guest.wait(PING_EVERY)
+    assert not guest.over()
+    assert [package.method for package in guest.packages()] == [b"ping"]
 
 
 def test_who_has_failed_to_log_in_after_ten_seconds_is_closed() -> None:
@@ -1038,6 +1085,23 @@ def test_a_quest_in_json_is_answered_in_json() -> None:
     guest.say(encode_quest(b"filetoken", b'{"cmd":"sendfile","to":1002}', 10, flag=0x40))
     [answer] = guest.packages()
     assert answer.status == 0 and b'"token":' in answer.payload
+
+
+def test_a_gate_is_open_to_users_in_clear_unless_told() -> None:
+    settings = GateSettings(PID, USERS, "gate.test:1")
+    assert (settings.tls, settings.secret) == (False, None)
+
+
+def test_the_settings_show_no_token_and_no_secret() -> None:
+    said = repr(GateSettings(PID, USERS, "gate.test:1", secret="the secret"))
+    assert "the secret" not in said
+    assert not any(token in said for token in USERS.values())
+
+
+def test_a_visit_begins_without_an_end_and_waits_for_its_stream() -> None:
+    visit = World().gate.visit("a guest", on_file_port=False)
+    assert (visit.finished, visit.abrupt, visit.reason) == (False, False, None)
+    assert (visit.next_timeout(), visit.data_to_send(), visit.dropped) == (None, [], 0)
 
 
 def test_the_repr_of_nothing_shows_a_secret() -> None:

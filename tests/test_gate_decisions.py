@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rtm_proto.attrs import MAX_ATTRS, file_sign, write_attrs
 from rtm_proto.codes import Code
 from rtm_proto.errors import StoreFault
-from rtm_proto.events import CloseKind
+from rtm_proto.events import CloseKind, CloseReason
 from rtm_proto.gate.decisions import (
     BODY_LIFE,
     MAX_FILE,
@@ -209,6 +209,10 @@ def test_a_wrong_token_is_an_answer_and_no_error(hall: Hall, token: Any) -> None
     assert answer(hall.ask(visitor, "auth", auth())) == {"ok": True}
 
 
+def test_any_uid_above_0_may_be_a_user(hall: Hall) -> None:
+    assert answer(hall.ask(Visitor("v"), "auth", auth(uid=1))) == {"ok": False}
+
+
 def test_a_token_may_come_as_bytes(hall: Hall) -> None:
     assert answer(hall.ask(Visitor("v"), "auth", auth(token=b"token-1"))) == {"ok": True}
 
@@ -281,7 +285,7 @@ def test_a_user_can_be_kicked_by_the_operator(hall: Hall, alice: Visitor) -> Non
 def test_bye_is_answered_and_ends_the_login(hall: Hall, alice: Visitor) -> None:
     said, part = hall.ask(alice, "bye", {})
     assert isinstance(said, Answer) and said.params == {}
-    assert isinstance(part, Part) and part.reason.kind is CloseKind.LOCAL
+    assert part == Part(alice, CloseReason(CloseKind.LOCAL, "bye"))
     assert not hall.decisions.kick(1001)
     assert code(hall.ask(alice, "enterroom", {"rid": 1})) == Code.NOT_LOGGED_IN
 
@@ -480,8 +484,10 @@ def test_the_limits_can_be_set(alice: Visitor) -> None:
     sender = hall.log_in(1001)
     assert hall.send(sender, file=b"12345") == []
     assert code(hall.send(sender, file=b"123456")) == Code.FILE_TOO_LARGE
-    attrs = json.dumps({"sign": "x" * 100})
-    assert code(hall.send(sender, file=b"1", attrs=attrs)) == Code.FILE_TOO_LARGE
+    for size, expected in ((100, Code.BAD_FILE_SIGN_OR_TOKEN), (101, Code.FILE_TOO_LARGE)):
+        attrs = json.dumps({"sign": "x" * (size - 12)})
+        assert len(attrs) == size
+        assert code(hall.send(sender, file=b"1", attrs=attrs)) == expected
 
 
 @pytest.mark.parametrize(
@@ -664,6 +670,16 @@ def test_one_large_file_being_kept_does_not_save_another(
     assert isinstance(dropped, DropBody) and dropped.key == "other"
 
 
+def test_what_else_the_store_is_at_does_not_save_a_large_file(
+    hall: Hall, alice: Visitor, body: Body
+) -> None:
+    hall.ask(alice, "addgroupmembers", {"gid": 5, "uids": [1001]})
+    assert code(hall.ask(hall.files, "sendfile", large(hall, alice, body, mtype=30)))
+    change, dropped = hall.effects()
+    assert isinstance(dropped, DropBody) and dropped.key == body.key
+    assert 0 < change.effect_id < dropped.effect_id, "those below 0 are the gate's own"
+
+
 # --- what is known before the file has come ---
 
 
@@ -727,7 +743,8 @@ def test_what_is_wrong_before_the_file_is_refused_before_it(
 
 def test_a_quest_without_a_file_is_told_its_limit(hall: Hall) -> None:
     refusal = hall.decisions.refusal_before_body("auth", {}, 70_000, now=hall.now)
-    assert refusal is not None and "65,536 bytes" in refusal[1]
+    text = "auth takes no file: its quest has at most 65,536 bytes"
+    assert refusal == (Code.INVALID_PACKAGE, text)
 
 
 def test_a_token_stays_good_while_a_slow_file_comes(hall: Hall, alice: Visitor) -> None:
@@ -776,6 +793,8 @@ def sign(token: str) -> str:
         ('{"rtm":{"sign":"%s","ext":"txt","filename":"bare"}}', "bare.txt"),
         ('{"sign":"%s","ext":"jpg"}', "file.jpg"),
         ('{"sign":"%s","ext":"t.a/r? -"}', "file.r"),
+        ('{"sign":"%s","ext":"jp\u00e9g"}', "file.jpg"),
+        ('{"sign":"%s","ext":"abcdefghijklmnopqrst"}', "file.abcdefghijklmnop"),
         ('{"sign":"%s","ext":"jpg","custom":"mine","excludedUids":["1003"]}', "file.jpg"),
         ('{"sign":"%s","ext":"jpg","filename":"b.jpg"}', "b.jpg"),
         ('{"sign":"%s","fileExtension":"jpg"}', "file.jpg"),
@@ -801,6 +820,7 @@ def test_every_shape_of_attrs_is_understood(
     else:
         assert pushed["rtm"] == json.loads(text)
         assert pushed.get("custom") == json.loads(text).get("custom")
+        assert pushed.get("excludedUids") == json.loads(text).get("excludedUids")
 
 
 def test_the_sign_of_old_javascript_counts(hall: Hall, alice: Visitor) -> None:
@@ -834,6 +854,18 @@ def test_an_mtype_may_be_decimal_text(
     assert hall.store.messages()[0].mtype == meant
 
 
+@pytest.mark.parametrize("mtype", ["\uff14\uff11", "+41", " 41", "4_1", "abc", "", "0041"])
+def test_any_other_text_is_no_mtype(hall: Hall, alice: Visitor, mtype: str) -> None:
+    assert code(hall.send(alice, mtype=mtype)) == Code.BAD_FILE_MTYPE
+
+
+@pytest.mark.parametrize("mid", [1, 2**63 - 1])
+def test_a_mid_is_any_int64_above_0(hall: Hall, alice: Visitor, mid: int) -> None:
+    assert hall.send(alice, mid=mid) == []
+    hall.carry_out()
+    assert hall.store.messages()[0].mid == mid
+
+
 @pytest.mark.parametrize("endpoint", [ENDPOINT, ENDPOINT.encode(), None])
 def test_an_endpoint_that_is_the_gates_own_is_fine(
     hall: Hall, alice: Visitor, endpoint: object
@@ -857,6 +889,7 @@ def test_the_order_of_the_keys_does_not_matter(hall: Hall, alice: Visitor, metho
         '{"sign":"%s","ext":"\\ud800"}',
         '{"sign":"%s","x":NaN}',
         '{"sign":"%s","x":1e999}',
+        '{"sign":"%s","custom":1e999,"excludedUids":["1003"]}',
         '{"sign":"%s","x":' + "[" * 300 + "]" * 300 + "}",
         '{"sign":"%s","x":' + "[" * 900 + "]" * 900 + "}",
         '{"sign":"%s","x":"\udcff"}',
@@ -1083,6 +1116,8 @@ def test_a_restart_with_the_clock_stepped_back_still_knows_its_mids(
     assert code(again.send(again.log_in(1001))) == Code.DUPLICATE_MID
     again.send(again.log_in(1001), mid=5)
     assert answer(again.carry_out())["mtime"] == WALL + 1, "mtime must increase"
+    again.now += MID_WINDOW
+    assert code(again.send(again.log_in(1001))) == Code.DUPLICATE_MID
 
 
 def test_mtime_strictly_increases_whatever_the_clock_does(hall: Hall, alice: Visitor) -> None:
@@ -1132,6 +1167,20 @@ def test_everybody_else_in_a_room_is_told(hall: Hall, alice: Visitor) -> None:
         answer(hall.ask(visitor, "enterroom", {"rid": 5}))
     hall.send(alice, "sendroomfile", rid=5)
     assert pushes(hall.carry_out()) == [("bob", "pushroommsg"), ("carol", "pushroommsg")]
+
+
+def test_a_group_and_a_room_may_have_the_number_of_their_sender(hall: Hall, alice: Visitor) -> None:
+    hall.store_group(alice, 1001, [1001])
+    assert hall.send(alice, "sendgroupfile", gid=1001) == []
+    answer(hall.ask(alice, "enterroom", {"rid": 1001}))
+    assert hall.send(alice, "sendroomfile", rid=1001) == []
+
+
+def test_who_has_left_sends_to_no_room(hall: Hall, alice: Visitor) -> None:
+    answer(hall.ask(alice, "enterroom", {"rid": 5}))
+    quest = hall.quest(alice, "sendroomfile", rid=5)
+    hall.decisions.left(alice)
+    assert code(hall.ask(hall.files, "sendroomfile", quest)) == Code.NOT_IN_ROOM
 
 
 def test_only_who_is_in_a_room_sends_to_it(hall: Hall, alice: Visitor) -> None:
