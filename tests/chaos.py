@@ -133,8 +133,8 @@ class Proxy:
                     tasks.cancel_scope.cancel()
                     return
             await sink.send_eof()
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-            tasks.cancel_scope.cancel()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError, RuntimeError):
+            tasks.cancel_scope.cancel()  # uvloop raises the last one where a transport is closed
 
     async def _say_again(self, said: bytes) -> None:
         """The same bytes, from somebody else."""

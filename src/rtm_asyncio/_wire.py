@@ -170,6 +170,8 @@ class Wire:
                 await stream.send_eof()
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                 return  # the peer was faster
+            except RuntimeError:
+                return  # it was, and uvloop says it so
             except NotImplementedError:
                 return  # a stream of one's own that cannot end one side
             await self._read_all.wait()

@@ -287,3 +287,23 @@ async def test_a_fault_of_a_stream_of_ones_own_comes_out(api: Api, scheme: str, 
         ):
             pass
     assert "a fault in the stream" in repr(caught.value) + repr(caught.value.__context__)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "asyncio-uvloop"], indirect=True)
+async def test_a_transport_that_is_closed_already_is_no_fault_at_the_end(api: Api) -> None:
+    """uvloop raises RuntimeError for an end of one side that comes too late."""
+
+    async def too_late() -> None:
+        await anyio.lowlevel.checkpoint()
+        raise RuntimeError("the handler is closed")
+
+    async with open_world(api) as world:
+
+        async def connect(address: Any) -> Any:
+            stream = await world.connect(address)
+            stream.send_eof = too_late
+            return stream
+
+        async with world.client(ALICE, connect=connect) as alice:
+            await alice.quest("ping")
+        await world.empty()

@@ -165,8 +165,8 @@ class FakeProxy:
             async for data in source:
                 await to.send(data)
             await to.send_eof()
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-            tasks.cancel_scope.cancel()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError, RuntimeError):
+            tasks.cancel_scope.cancel()  # uvloop raises the last one where a transport is closed
 
     def answer(self, status: int, reason: str, code: int) -> bytes:
         """The proxy's last word, as its kind says it."""
