@@ -1114,6 +1114,15 @@ def test_a_server_ends_after_a_minute_of_silence_and_never_asks() -> None:
     assert not connection.abrupt
 
 
+def test_silence_is_counted_from_when_the_transport_came_up() -> None:
+    connection = Connection(StreamLink(), ping=False, silence=60.0)
+    connection.connected(now=100)
+    assert connection.next_timeout() == 160
+    connection.handle_timeout(now=160)
+    (_, closed) = connection.events()
+    assert closed == Closed(CloseReason(CloseKind.IDLE, "nothing came for 60 s"))
+
+
 def test_what_a_server_sends_is_a_sign_of_life() -> None:
     connection = served()
     for now in range(50, 600, 50):

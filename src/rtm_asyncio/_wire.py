@@ -171,9 +171,7 @@ class Wire:
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                 return  # the peer was faster
             except RuntimeError:
-                return  # it was, and uvloop says it so
-            except NotImplementedError:
-                return  # a stream of one's own that cannot end one side
+                return  # so says uvloop, or (NotImplementedError) a stream that cannot end one side
             await self._read_all.wait()
 
     def _broken(self, exc: Exception) -> None:
