@@ -14,7 +14,7 @@ from ..errors import LoginFailed, PayloadError, QuestError, QuestRefused
 from ..payload import Params, text_of
 from ..signs import Signer
 from .steps import Ask, Flow, Now, check_timeout
-from .transfer import check_int64
+from .transfer import bad_answer, check_int64
 
 
 def introduce(signer: Signer, *, deadline: float) -> Flow[None]:
@@ -39,8 +39,7 @@ def get_token(signer: Signer, uid: int, timeout: float) -> Flow[str]:
     try:
         token = text_of(answer, "token")
     except PayloadError as exc:
-        text = f"bad answer: {exc}"
-        raise QuestRefused("gettoken", Code.INVALID_PACKAGE_CORE, text) from exc
+        raise bad_answer("gettoken", str(exc)) from exc
     return token
 
 

@@ -208,13 +208,14 @@ def _get_token(params: Params, deadline: float) -> Flow[FileToken]:
     try:
         token, endpoint = text_of(answer, "token"), text_of(answer, "endpoint")
     except PayloadError as exc:
-        raise _bad_answer("filetoken", str(exc)) from exc
+        raise bad_answer("filetoken", str(exc)) from exc
     if not token or not endpoint:
-        raise _bad_answer("filetoken", "token or endpoint is empty")
+        raise bad_answer("filetoken", "token or endpoint is empty")
     return FileToken(token, endpoint)
 
 
-def _bad_answer(method: str, text: str) -> QuestRefused:
+def bad_answer(method: str, text: str) -> QuestRefused:
+    """The error for an answer of success that lacks what it has to say."""
     return QuestRefused(method, Code.INVALID_PACKAGE_CORE, f"bad answer: {text}")
 
 
@@ -353,7 +354,7 @@ class Sending(ABC, Generic[Result]):
         try:
             address = sender.route.address(token.endpoint)
         except LocalProtocolError as exc:
-            raise _bad_answer("filetoken", f"the file gate's address: {exc}") from exc
+            raise bad_answer("filetoken", f"the file gate's address: {exc}") from exc
         yield from self._tell(Stage.CONNECTING)
         yield Dial(address, self._deadline)
         params = {
@@ -387,7 +388,7 @@ class Sending(ABC, Generic[Result]):
                 return (yield from self._done(self._repeated(exc)))
             raise
         if not self._handed_over:
-            raise _bad_answer(method, "success before the whole file was handed over")
+            raise bad_answer(method, "success before the whole file was handed over")
         return (yield from self._done(self._answered(method, answer)))
 
     def _send_body(self, source: SourceOpened) -> Flow[bool]:
@@ -562,7 +563,7 @@ class Upload(Sending[FileUploaded]):
             url, size = text_of(answer, "url"), int_of(answer, "size", self._size)
         except PayloadError as exc:
             self._in_doubt = True  # it was confirmed, but nobody knows where it is
-            raise _bad_answer(method, str(exc)) from exc
+            raise bad_answer(method, str(exc)) from exc
         return FileUploaded(url, size, self.attempts)
 
     def _repeated(self, refusal: QuestRefused) -> FileUploaded:
