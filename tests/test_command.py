@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import md5
 from pathlib import Path
 from typing import Any
@@ -323,7 +323,7 @@ def script(*, silent_on: str) -> Generator[tuple[str, threading.Event]]:
 
         def serve(sock: socket.socket) -> None:
             splitter = Splitter(MAX_PACKAGE)
-            with sock:
+            with sock, suppress(ConnectionError):  # a sender that ends may reset it
                 while data := sock.recv(65536):
                     for package in splitter.feed(data):
                         method = package.method.decode()
