@@ -26,15 +26,19 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "src" / "rtm_proto"
 TESTS = ROOT / "tests"
-AS_ONE = ("command/", "simulation/")  # whole commands, whole stories
+AS_ONE = ("command/", "disk/", "simulation/")  # whole commands, whole stores, whole stories
 # Whose tests bear another name: what all rooms share, and what one test asks of many modules.
 ELSEWHERE = {
     "__init__": ["test_extras"],
     "events": ["test_connection"],
     "download": ["test_download", "test_extras"],
     "encryption": ["test_encryption", "test_extras"],
+    "gate/recognised": ["test_gate_recognised", "test_extras"],
+    "gate/thumbnails": ["test_gate_thumbnails", "test_extras"],
     "proxies": ["test_proxies", "test_extras"],
     "socks": ["test_proxies", "test_extras"],
+    "testing/scripted": ["contract/test_scripted_gate"],
+    "testing/strict": ["contract/test_strict"],
     "websocket": ["test_websocket", "test_extras"],
 }
 CONFIG = """
@@ -151,7 +155,7 @@ def _named(names: Sequence[str]) -> tuple[str, ...]:
     """The test files that are called so, alone or with more behind it."""
     paths = {path for name in names for path in TESTS.glob(f"{name}.py")}
     paths |= {path for name in names for path in TESTS.glob(f"{name}_*.py")}
-    return tuple(sorted(path.name for path in paths))
+    return tuple(sorted(path.relative_to(TESTS).as_posix() for path in paths))
 
 
 def _path(module: str) -> str:

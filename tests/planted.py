@@ -20,10 +20,11 @@ from rtm_proto.events import QuestId
 from rtm_proto.flows.steps import Ask, Flow
 from rtm_proto.flows.transfer import FileSent, Transfer
 from rtm_proto.gate.decisions import Decisions, Push, Refuse, Visitor
-from rtm_proto.gate.gate import GateSettings, Visit
+from rtm_proto.gate.settings import GateSettings
 from rtm_proto.gate.store import (
     DropBody,
     Effect,
+    Result,
     SaveFile,
     Store,
     StoredFile,
@@ -31,6 +32,7 @@ from rtm_proto.gate.store import (
     WriteBody,
 )
 from rtm_proto.gate.tokens import Tokens
+from rtm_proto.gate.visit import Visit
 from rtm_proto.link import Buffer
 from rtm_proto.mids import MidFilter
 from rtm_proto.payload import Params
@@ -54,6 +56,7 @@ class _Deciding(SimulatedGate):
         store: Store,
     ) -> None:
         super().__init__(settings, wall_ms=wall_ms, make_token=make_token, store=store)
+        kept = store.kept(0)
         self.decisions = self.decides(
             pid=settings.pid,
             users=settings.users,
@@ -61,14 +64,18 @@ class _Deciding(SimulatedGate):
             file_url=f"http://{settings.endpoint}/files",
             wall_ms=wall_ms,
             make_token=make_token,
-            groups=store.groups() if "groups" in self.remembers else None,
-            messages=store.messages() if "messages" in self.remembers else None,
+            kept=replace(
+                kept,
+                records=kept.records if "groups" in self.remembers else (),
+                messages=kept.messages if "messages" in self.remembers else (),
+            ),
         )
 
 
 class _WithoutDedup(Decisions):
-    def _delivered(self, key: tuple[object, ...], now: float) -> bool:
-        return False
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.mail.mids = MidFilter(bound=0)
 
 
 class _Reusable(Tokens):
@@ -79,7 +86,7 @@ class _Reusable(Tokens):
 class _WithReusableTokens(Decisions):
     def __init__(self, *, make_token: Callable[[], str], **options: Any) -> None:
         super().__init__(make_token=make_token, **options)
-        self._tokens = _Reusable(make_token)
+        self.files.tokens = _Reusable(make_token)
 
 
 class _Telling(Decisions):
@@ -96,9 +103,11 @@ class _Telling(Decisions):
         if visitor.uid is not None:
             self.known[visitor.uid] = visitor
 
-    def carried_out(self, effect: Effect, fault: StoreFault | None, *, now: float) -> None:
+    def carried_out(
+        self, effect: Effect, result: Result, fault: StoreFault | None, *, now: float
+    ) -> None:
         before = len(self.actions)
-        super().carried_out(effect, fault, now=now)
+        super().carried_out(effect, result, fault, now=now)
         pushes = [action for action in self.actions[before:] if isinstance(action, Push)]
         if isinstance(effect, SaveFile) and pushes:
             self.amend(pushes, effect.messages[0].sender)
@@ -128,6 +137,18 @@ class _Forgetful(_Telling):
     def amend(self, pushes: list[Push], sender: int) -> None:
         if len(pushes) > 1:
             self.actions.remove(pushes[-1])
+
+
+class _Trusting(Decisions):
+    """Takes what was pushed for delivered."""
+
+    def carried_out(
+        self, effect: Effect, result: Result, fault: StoreFault | None, *, now: float
+    ) -> None:
+        super().carried_out(effect, result, fault, now=now)
+        for action in self.actions:
+            if isinstance(action, Push) and action.message_id is not None:
+                self.delivered(action.visitor, action.message_id)
 
 
 class _NeverLoggingOut(Decisions):
@@ -174,7 +195,7 @@ class _Deaf(SimulatedGate):
     def carried_out(
         self,
         effect: Effect,
-        result: StoredFile | bytes | None,
+        result: Result,
         fault: StoreFault | None,
         *,
         now: float,
@@ -208,6 +229,14 @@ class _WriteBehind(SimulatedStore):
         late, self._late = self._late, []
         for item in late:
             super().save_file(*item)
+
+
+class _Careless(SimulatedStore):
+    """Does not know any more who has not got what, when it begins again."""
+
+    def crash(self) -> None:
+        self._waiting.clear()
+        super().crash()
 
 
 class _Hoarder(SimulatedStore):
@@ -371,6 +400,8 @@ FAULTS = [
     Fault("the gate keeps logins", "still holds", _gate(_deciding(_NeverLoggingOut))),
     Fault("the gate denies logins", "cannot log in", _gate(_Denying)),
     Fault("the store loses what it confirmed", "has lost it", {"make_store": _WriteBehind}),
+    Fault("the gate takes a push for delivered", "who never got", _gate(_deciding(_Trusting))),
+    Fault("the store forgets what is unread", "nor unread", {"make_store": _Careless}),
     Fault("the store keeps what was dropped", "drafts", {"make_store": _Hoarder}),
     Fault("the gate scribbles in a piece", "with other bytes", _gate(_Scribbling)),
     Fault("the receiver's filter forgets", "seen twice", _parts(inbox=_unfiltered)),

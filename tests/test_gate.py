@@ -30,29 +30,32 @@ from rtm_proto.events import CloseKind, CloseReason
 from rtm_proto.flows.login import Login, log_in
 from rtm_proto.flows.transfer import FileSent
 from rtm_proto.gate import decisions
-from rtm_proto.gate.gate import (
-    EARLY_QUEST,
+from rtm_proto.gate.gate import Gate, Held
+from rtm_proto.gate.limits import (
     HANDSHAKE_TIMEOUT,
     IDLE_TIMEOUT,
     LOGIN_TIMEOUT,
-    MAX_QUEST,
     PING_EVERY,
+)
+from rtm_proto.gate.memory import MemoryStore
+from rtm_proto.gate.settings import (
+    EARLY_QUEST,
+    MAX_QUEST,
     PUSH_TIMEOUT,
-    Gate,
     GateSettings,
-    Held,
-    Visit,
+    Port,
 )
 from rtm_proto.gate.store import (
     FindFile,
-    MemoryStore,
     ReadFile,
+    Result,
     SaveFile,
     StoredFile,
     StoredMessage,
     WriteBody,
 )
 from rtm_proto.gate.uploads import BODY_TIMEOUT
+from rtm_proto.gate.visit import Visit
 from rtm_proto.package import (
     MAX_PACKAGE,
     Kind,
@@ -62,7 +65,7 @@ from rtm_proto.package import (
     encode_oneway,
     encode_quest,
 )
-from rtm_proto.payload import decode, encode
+from rtm_proto.payload import EMPTY, decode, encode
 from rtm_proto.received import (
     Conversation,
     Disconnected,
@@ -82,16 +85,18 @@ UPGRADE = (
     b"Sec-WebSocket-Version: 13\r\n\r\n"
 )
 AUTH = {"pid": PID, "uid": 1001, "token": USERS[1001], "version": "test-1"}
-BOTH_PORTS = pytest.mark.parametrize("on_file_port", [False, True], ids=["main port", "file port"])
+BOTH_PORTS = pytest.mark.parametrize(
+    "port", [Port.MAIN, Port.FILES], ids=["main port", "file port"]
+)
 SCHEMES = pytest.mark.parametrize("scheme", ["ws", "tcp"])
 
 
 class Guest:
     """A stream to the gate, byte by byte in the test's own hands."""
 
-    def __init__(self, world: World, *, on_file_port: bool = False) -> None:
+    def __init__(self, world: World, *, port: Port = Port.MAIN) -> None:
         self.world = world
-        self.visit = world.gate.visit("a guest", on_file_port=on_file_port)
+        self.visit = world.gate.visit("a guest", port=port)
         self.said = b""
         self.rings = 0
         self.visit.bell = self._ring
@@ -289,7 +294,7 @@ def test_a_second_login_kicks_the_first_and_closes_it_politely(scheme: str) -> N
     assert told[0] == KickedOut()
     assert isinstance(told[1], Disconnected) and told[1].reason.kind is CloseKind.KICKOUT
     assert pipe.visit.finished and not pipe.visit.abrupt
-    assert pipe.visit.reason is not None and pipe.visit.reason.kind is CloseKind.KICKOUT
+    assert pipe.visit.reason is not None and pipe.visit.reason.kind is CloseKind.PEER_CLOSED
     bystander.send(P2P, 1001)
     assert len(second.received()) == 1
     assert first.received() == []
@@ -360,7 +365,7 @@ def test_what_is_due_first_is_waited_for() -> None:
     guest.say(b"FPNN")
     assert guest.visit.next_timeout() == world.now + LOGIN_TIMEOUT
     world.store_waits = True
-    reader = Guest(world, on_file_port=True)
+    reader = Guest(world, port=Port.FILES)
     reader.visit.receive_data(get("/files/key/name"), now=world.now)
     assert reader.visit.next_timeout() == world.now + IDLE_TIMEOUT
 
@@ -394,10 +399,10 @@ def test_who_has_logged_in_may_stay() -> None:
 
 
 @BOTH_PORTS
-def test_who_says_nothing_within_five_seconds_is_dropped(on_file_port: bool) -> None:
+def test_who_says_nothing_within_five_seconds_is_dropped(port: Port) -> None:
     for beginning in (b"", b"G", b"GET /service/websocket HTTP/1.1\r\n"):
         world = World()
-        guest = Guest(world, on_file_port=on_file_port)
+        guest = Guest(world, port=port)
         guest.say(beginning)
         guest.wait(HANDSHAKE_TIMEOUT - 0.1)
         assert not guest.over()
@@ -419,7 +424,38 @@ def test_a_login_is_pinged_every_twenty_seconds_with_an_empty_map() -> None:
         guest.wait(0.5)
         [ping] = guest.packages()
         assert (ping.kind, ping.method, ping.payload) == (Kind.TWOWAY, b"ping", b"\x80")
-    assert not guest.over(), "no answer to a ping is no fault"
+        guest.say(encode_answer(EMPTY, ping.seq))
+    assert not guest.over()
+
+
+def test_a_login_that_answers_no_ping_is_over_after_a_minute() -> None:
+    """Half-open: our own pings, which nobody takes, are no sign of its life."""
+    guest = Guest(World())
+    guest.wait(3)
+    guest.ask("auth", dict(AUTH))
+    guest.wait(IDLE_TIMEOUT - 0.1)
+    assert not guest.over(), "no answer to one ping is no fault"
+    guest.wait(0.1)
+    assert guest.over() and guest.visit.abrupt
+    assert str(guest.reason()) == ("silent for too long: no byte for 60 s, although it was pinged")
+
+
+def test_any_byte_of_a_login_is_a_sign_of_its_life() -> None:
+    guest = Guest(World())
+    guest.ask("auth", dict(AUTH))
+    for _ in range(5):
+        guest.wait(IDLE_TIMEOUT - 1)
+        guest.say(encode_answer(EMPTY, 4_000))
+    assert not guest.over()
+
+
+def test_a_server_that_answers_no_ping_stays() -> None:
+    """Whether the SDKs of servers answer pings is not known."""
+    guest = Guest(World(secret="the secret"))
+    sign = call_sign(PID, "the secret", 7, "ping", WALL // 1000)
+    guest.ask("ping", {"pid": PID, "salt": 7, "ts": WALL // 1000, "sign": sign})
+    guest.wait(10 * IDLE_TIMEOUT)
+    assert not guest.over()
 
 
 def test_a_client_that_asks_all_the_time_is_pinged_as_often() -> None:
@@ -435,8 +471,8 @@ def test_a_client_that_asks_all_the_time_is_pinged_as_often() -> None:
 
 
 def test_nobody_is_pinged_before_the_login_or_on_the_file_port() -> None:
-    for on_file_port in (False, True):
-        guest = Guest(World(), on_file_port=on_file_port)
+    for port in Port:
+        guest = Guest(World(), port=port)
         guest.say(b"F")
         guest.wait(59)
         assert guest.packages() == []
@@ -452,7 +488,7 @@ def test_a_client_that_answers_its_pings_stays_for_an_hour() -> None:
 
 def test_a_file_link_that_says_nothing_for_a_minute_is_closed() -> None:
     world = World()
-    guest = Guest(world, on_file_port=True)
+    guest = Guest(world, port=Port.FILES)
     guest.say(b"FPNN")
     guest.wait(IDLE_TIMEOUT - 1)
     guest.say(b"\x01")
@@ -473,19 +509,19 @@ def padded(size: int, seq: int = 1) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("on_file_port", "logged_in", "limit", "code"),
+    ("port", "logged_in", "limit", "code"),
     [
-        (False, False, EARLY_QUEST, 10003),
-        (False, True, MAX_QUEST, 10003),
-        (True, False, MAX_PACKAGE, 200031),
-        (True, True, MAX_PACKAGE, 200031),
+        (Port.MAIN, False, EARLY_QUEST, 10003),
+        (Port.MAIN, True, MAX_QUEST, 10003),
+        (Port.FILES, False, MAX_PACKAGE, 200031),
+        (Port.FILES, True, MAX_PACKAGE, 200031),
     ],
 )
 def test_a_package_over_the_limit_is_refused_by_its_head(
-    on_file_port: bool, logged_in: bool, limit: int, code: int
+    port: Port, logged_in: bool, limit: int, code: int
 ) -> None:
     world = World()
-    guest = Guest(world, on_file_port=on_file_port)
+    guest = Guest(world, port=port)
     if logged_in:
         guest.ask("auth", dict(AUTH))
         guest.packages()
@@ -505,14 +541,14 @@ def test_the_limits_are_what_the_figures_say() -> None:
     assert (PING_EVERY, PUSH_TIMEOUT) == (20.0, 5.0)
 
 
-@pytest.mark.parametrize(("on_file_port", "code"), [(False, 10003), (True, 200031)])
+@pytest.mark.parametrize(("port", "code"), [(Port.MAIN, 10003), (Port.FILES, 200031)])
 def test_a_message_over_the_limit_is_refused_by_name_and_closed_with_1009(
-    on_file_port: bool, code: int
+    port: Port, code: int
 ) -> None:
-    guest = Guest(World(), on_file_port=on_file_port)
+    guest = Guest(World(), port=port)
     guest.say(UPGRADE)
     guest.said = b""
-    size = (MAX_PACKAGE if on_file_port else EARLY_QUEST) + 1
+    size = (MAX_PACKAGE if port is Port.FILES else EARLY_QUEST) + 1
     guest.say(b"\x82\xff" + size.to_bytes(8, "big") + bytes(4) + padded(size, seq=7)[:32])
     assert guest.said[0] == 0x82
     refusal, guest.said = guest.said[2 : 2 + guest.said[1]], guest.said[2 + guest.said[1] :]
@@ -552,7 +588,7 @@ def test_a_receiver_that_does_not_read_is_cut_off_and_nobody_else_suffers() -> N
         mid = count + 1
         token = str(alice.quest("filetoken", {"cmd": "sendroomfile", "rid": 1})["token"])
         attrs = write_attrs("x", file_sign(md5(b"").hexdigest(), token), "c" * 1900)
-        link = Guest(world, on_file_port=True)
+        link = Guest(world, port=Port.FILES)
         link.ask(
             "sendroomfile",
             {
@@ -630,7 +666,7 @@ def framed(package: bytes) -> bytes:
 
 
 def file_guest(world: World, scheme: str) -> Guest:
-    guest = Guest(world, on_file_port=True)
+    guest = Guest(world, port=Port.FILES)
     if scheme == "ws":
         guest.say(UPGRADE)
     guest.said = b""
@@ -963,10 +999,10 @@ def test_a_hostile_connection_costs_less_than_a_mebibyte(
     ],
 )
 def test_a_request_that_gets_nothing_is_answered_and_closed(
-    on_file_port: bool, request_line: bytes, status: int
+    port: Port, request_line: bytes, status: int
 ) -> None:
     world = World()
-    guest = Guest(world, on_file_port=on_file_port)
+    guest = Guest(world, port=port)
     guest.say(request_line + b"\r\nHost: gate\r\n\r\n")
     assert guest.said.startswith(b"HTTP/1.1 %d " % status)
     assert guest.over() and not guest.visit.abrupt
@@ -974,10 +1010,10 @@ def test_a_request_that_gets_nothing_is_answered_and_closed(
 
 
 @BOTH_PORTS
-def test_a_visitor_who_leaves_without_a_word_is_forgotten(on_file_port: bool) -> None:
+def test_a_visitor_who_leaves_without_a_word_is_forgotten(port: Port) -> None:
     for beginning in (b"", b"G", UPGRADE[:-2], UPGRADE, b"FPNN", encode_quest(b"a", b"\x80", 1)):
         world = World()
-        guest = Guest(world, on_file_port=on_file_port)
+        guest = Guest(world, port=port)
         guest.say(beginning)
         guest.hang_up()
         assert guest.over() and not guest.visit.abrupt
@@ -986,10 +1022,10 @@ def test_a_visitor_who_leaves_without_a_word_is_forgotten(on_file_port: bool) ->
 
 
 @BOTH_PORTS
-def test_a_visitor_who_vanishes_is_forgotten(on_file_port: bool) -> None:
+def test_a_visitor_who_vanishes_is_forgotten(port: Port) -> None:
     for beginning in (b"", b"G", UPGRADE, b"FPNN", b"GET /files/0000000000000000 HTTP/1.1\r\n"):
         world = World()
-        guest = Guest(world, on_file_port=on_file_port)
+        guest = Guest(world, port=port)
         guest.say(beginning)
         guest.visit.abort(CloseReason(CloseKind.PEER_RESET, "gone"))
         guest.look()
@@ -999,9 +1035,9 @@ def test_a_visitor_who_vanishes_is_forgotten(on_file_port: bool) -> None:
 
 
 @BOTH_PORTS
-def test_what_comes_after_the_time_to_begin_is_not_read(on_file_port: bool) -> None:
+def test_what_comes_after_the_time_to_begin_is_not_read(port: Port) -> None:
     world = World()
-    guest = Guest(world, on_file_port=on_file_port)
+    guest = Guest(world, port=port)
     guest.wait(HANDSHAKE_TIMEOUT)
     assert guest.over()
     guest.say(UPGRADE, encode_quest(b"*ping", b"\x80", 1))
@@ -1049,10 +1085,10 @@ def test_a_visit_that_is_closing_is_not_pushed_to() -> None:
     guest = Guest(world)
     guest.ask("auth", {**AUTH, "uid": 1002, "token": USERS[1002]})
     guest.wait(PING_EVERY)  # its answer is owed: closing waits for it
-    world.gate.kick(1002, now=world.now)
-    guest.look()
-    methods = [package.method for package in guest.packages()]
-    assert methods[-1] == b"kickout" and not guest.over()
+    guest.packages()
+    guest.say(encode_quest(b"bye", EMPTY, 2))
+    assert [package.kind for package in guest.packages()] == [Kind.ANSWER]
+    assert not guest.over()
     alice.send(P2P, 1002)
     guest.say(encode_quest(b"filetoken", encode({"cmd": "sendfile", "to": 1}), 3))
     assert guest.refusal() == 20014
@@ -1099,7 +1135,7 @@ def test_the_settings_show_no_token_and_no_secret() -> None:
 
 
 def test_a_visit_begins_without_an_end_and_waits_for_its_stream() -> None:
-    visit = World().gate.visit("a guest", on_file_port=False)
+    visit = World().gate.visit("a guest", port=Port.MAIN)
     assert (visit.finished, visit.abrupt, visit.reason) == (False, False, None)
     assert (visit.next_timeout(), visit.data_to_send(), visit.dropped) == (None, [], 0)
 
@@ -1177,11 +1213,11 @@ def test_bells_are_rung_only_when_everything_is_said() -> None:
 
 
 def fetch(
-    world: World, url: str, *, on_file_port: bool = True, method: str = "GET"
+    world: World, url: str, *, port: Port = Port.FILES, method: str = "GET"
 ) -> tuple[bytes, bytes]:
     """Head and body of the answer to a request for *url*."""
-    guest = Guest(world, on_file_port=on_file_port)
-    guest.say(f"{method} {url} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+    guest = Guest(world, port=port)
+    guest.say(f"{method} {url} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
     assert guest.over() and not guest.visit.abrupt, guest.visit.reason
     head, _, body = guest.said.partition(b"\r\n\r\n")
     return head, body
@@ -1204,10 +1240,10 @@ Stored = tuple[World, str, bytes]
 
 
 @BOTH_PORTS
-def test_a_stored_file_is_served_whole(stored: Stored, on_file_port: bool) -> None:
+def test_a_stored_file_is_served_whole(stored: Stored, port: Port) -> None:
     world, path, body = stored
     before = world.gate.held()
-    head, served = fetch(world, path, on_file_port=on_file_port)
+    head, served = fetch(world, path, port=port)
     assert head.startswith(b"HTTP/1.1 200 ")
     assert f"Content-Length: {len(body)}".encode() in head
     assert served == body
@@ -1230,7 +1266,7 @@ def test_a_store_that_cannot_look_is_a_500(stored: Stored) -> None:
 
 def test_a_store_that_fails_at_the_first_bytes_is_a_500(stored: Stored) -> None:
     world, path, _ = stored
-    guest = Guest(world, on_file_port=True)
+    guest = Guest(world, port=Port.FILES)
     guest.visit.receive_data(get(path), now=world.now)
     world.settle()
     world.store_faults = [StoreFault("no")]
@@ -1242,14 +1278,14 @@ def test_a_store_that_fails_at_the_first_bytes_is_a_500(stored: Stored) -> None:
 def test_a_store_that_fails_in_the_middle_cuts_the_answer_short(stored: Stored) -> None:
     world, path, body = stored
     before = world.gate.held()
-    guest = Guest(world, on_file_port=True)
+    guest = Guest(world, port=Port.FILES)
     guest.visit.receive_data(get(path), now=world.now)
     reads = 0
     while not guest.over():
         guest.visit.collect(now=world.now)
         for effect in world.gate.effects():
             fault = None
-            result: StoredFile | bytes | None = None
+            result: Result = None
             if isinstance(effect, ReadFile) and (reads := reads + 1) == 3:
                 fault = StoreFault("gone")
             else:
@@ -1264,7 +1300,7 @@ def test_a_store_that_fails_in_the_middle_cuts_the_answer_short(stored: Stored) 
 def test_one_part_is_read_for_each_that_was_taken(stored: Stored) -> None:
     """A slow reader does not make the gate hold the file in memory."""
     world, path, body = stored
-    guest = Guest(world, on_file_port=True)
+    guest = Guest(world, port=Port.FILES)
     guest.visit.receive_data(get(path), now=world.now)
     for _ in range(5):
         guest.visit.collect(now=world.now)
@@ -1285,7 +1321,7 @@ def test_one_part_is_read_for_each_that_was_taken(stored: Stored) -> None:
 def test_a_reader_that_stands_still_for_a_minute_is_cut_off(stored: Stored) -> None:
     world, path, _ = stored
     before = world.gate.held()
-    guest = Guest(world, on_file_port=True)
+    guest = Guest(world, port=Port.FILES)
     guest.visit.receive_data(get(path), now=world.now)
     guest.visit.collect(now=world.now)
     world.settle()
@@ -1298,7 +1334,7 @@ def test_a_reader_that_stands_still_for_a_minute_is_cut_off(stored: Stored) -> N
 
 def test_a_reader_that_takes_a_part_every_forty_seconds_gets_the_whole(stored: Stored) -> None:
     world, path, body = stored
-    guest = Guest(world, on_file_port=True)
+    guest = Guest(world, port=Port.FILES)
     guest.visit.receive_data(get(path), now=world.now)
     parts = 0
     while not guest.over():
@@ -1318,12 +1354,12 @@ def test_a_reader_that_takes_a_part_every_forty_seconds_gets_the_whole(stored: S
 def test_the_bell_is_rung_when_a_download_is_over(stored: Stored) -> None:
     """The transport has just asked for more, and waits to hear of anything."""
     world, path, _ = stored
-    guest = Guest(world, on_file_port=True)
+    guest = Guest(world, port=Port.FILES)
     guest.say(get(path))
     assert guest.over()
     over = guest.rings
     assert over >= 1
-    guest = Guest(world, on_file_port=True)
+    guest = Guest(world, port=Port.FILES)
     guest.say(b"GET /files/none HTTP/1.1\r\nHost: x\r\n\r\n")
     assert guest.over() and guest.rings == 1
 
@@ -1332,7 +1368,7 @@ def test_what_the_store_says_to_who_has_left_is_dropped(stored: Stored) -> None:
     world, path, _ = stored
     before = world.gate.held()
     world.store_waits = True
-    guest = Guest(world, on_file_port=True)
+    guest = Guest(world, port=Port.FILES)
     guest.visit.receive_data(get(path), now=world.now)
     guest.look()
     assert guest.said == b"" and world.gate.held().downloads == 1
@@ -1345,7 +1381,7 @@ def test_what_the_store_says_to_who_has_left_is_dropped(stored: Stored) -> None:
 
 def test_half_a_close_does_not_end_a_download(stored: Stored) -> None:
     world, path, body = stored
-    guest = Guest(world, on_file_port=True)
+    guest = Guest(world, port=Port.FILES)
     guest.visit.receive_data(get(path) + b"more that nobody reads", now=world.now)
     guest.visit.receive_eof(now=world.now)
     guest.look()
@@ -1355,7 +1391,7 @@ def test_half_a_close_does_not_end_a_download(stored: Stored) -> None:
 def test_results_of_the_wrong_kind_are_no_file(stored: Stored) -> None:
     world, path, _ = stored
     for wrong in (b"bytes where a file was asked for", None):
-        guest = Guest(world, on_file_port=True)
+        guest = Guest(world, port=Port.FILES)
         guest.visit.receive_data(get(path), now=world.now)
         [effect] = world.gate.effects()
         assert isinstance(effect, FindFile)
@@ -1365,7 +1401,7 @@ def test_results_of_the_wrong_kind_are_no_file(stored: Stored) -> None:
 
 
 def get(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode()
 
 
 # --- the store ---
@@ -1640,14 +1676,14 @@ doings = st.lists(
 
 
 @settings(max_examples=150)
-@given(doings, st.lists(st.booleans(), min_size=4, max_size=4), st.booleans())
+@given(doings, st.lists(st.sampled_from(Port), min_size=4, max_size=4), st.booleans())
 def test_garbage_cuts_and_early_ends_leave_nothing_behind(
-    doings: list[tuple[int, tuple[object, ...]]], ports: list[bool], store_waits: bool
+    doings: list[tuple[int, tuple[object, ...]]], ports: list[Port], store_waits: bool
 ) -> None:
     world = World()
     world.store_waits = store_waits
     gate = world.gate
-    visits = [gate.visit(str(place), on_file_port=port) for place, port in enumerate(ports)]
+    visits = [gate.visit(str(place), port=port) for place, port in enumerate(ports)]
     for visit in visits:
         visit.bell = lambda visit=visit: visit.collect(now=world.now)
         visit.connected(now=world.now)
@@ -1694,12 +1730,12 @@ def check(visits: list[Visit], gate: Gate) -> None:
         assert visit.visitor.uid is None
 
 
-@given(st.binary(max_size=200), st.booleans())
-def test_how_the_first_bytes_are_cut_does_not_matter(data: bytes, on_file_port: bool) -> None:
+@given(st.binary(max_size=200), st.sampled_from(Port))
+def test_how_the_first_bytes_are_cut_does_not_matter(data: bytes, port: Port) -> None:
     said: list[tuple[bytes, bool, str]] = []
     for cuts in ([data], [data[:1], data[1:]], [data[i : i + 1] for i in range(len(data))]):
         world = World()
-        guest = Guest(world, on_file_port=on_file_port)
+        guest = Guest(world, port=port)
         guest.say(*cuts)
         guest.hang_up()
         said.append((guest.said, guest.over(), str(guest.visit.reason)))
@@ -1733,7 +1769,7 @@ def test_refusals_of_the_gate_reach_the_caller_with_code_and_text() -> None:
 def test_what_a_visitor_has_not_taken_is_counted() -> None:
     world = World()
     alice, bob = world.log_in(1001), world.log_in(1002)
-    assert world.gate.visit("new", on_file_port=False).unsent == 0
+    assert world.gate.visit("new", port=Port.MAIN).unsent == 0
     bob.pipe.stalled = True
     alice.send(P2P, 1002)
     assert bob.pipe.visit.unsent > 100

@@ -17,6 +17,7 @@ from rtm_proto.gate.front import (
     Rejected,
     Upgrade,
 )
+from rtm_proto.gate.http import preflight_response
 from rtm_proto.websocket import WebSocketLink
 from tests.feeding import cut_up, ways
 
@@ -128,6 +129,31 @@ def test_other_gets_and_heads_are_for_files(method: str, version: str) -> None:
         assert decision.exchange.key == KEY
 
 
+def test_what_comes_behind_a_request_is_handed_on() -> None:
+    data = head(f"GET /files/{KEY} HTTP/1.1")
+    decision = decide(data + data[:10])
+    assert isinstance(decision, Fetch)
+    assert decision.trailing == data[:10]
+    decision = decide(*(data[i : i + 1] for i in range(len(data))))
+    assert isinstance(decision, Fetch)
+    assert decision.trailing == b""
+
+
+@pytest.mark.parametrize("origin", ["*", "https://app.example", None])
+def test_whose_pages_may_read_is_told_to_who_asks(origin: str | None) -> None:
+    front = Front(allow_origin=origin)
+    front.receive_data(
+        head(f"OPTIONS /files/{KEY} HTTP/1.1", "Origin: https://a", "Content-Length: 9")
+    )
+    assert front.decision == Rejected(preflight_response(origin), "204: a question")
+    front = Front(allow_origin=origin)
+    front.receive_data(head(f"GET /files/{KEY} HTTP/1.1"))
+    assert isinstance(front.decision, Fetch)
+    front.decision.exchange.not_found()
+    said = b"".join(map(bytes, front.decision.exchange.data_to_send()))
+    assert (b"Access-Control-Allow-Origin: %b" % (origin or "").encode() in said) is bool(origin)
+
+
 def test_another_upgrade_is_not_taken_and_the_file_served() -> None:
     decision = decide(head(f"GET /files/{KEY} HTTP/1.1", "Upgrade: h2c", "Connection: upgrade"))
     assert isinstance(decision, Fetch)
@@ -194,7 +220,7 @@ REFUSED = [
     (head("GET / HTTP/0.9"), 505),
     *(
         (head(f"{method} / HTTP/1.1"), 405)
-        for method in ("POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+        for method in ("POST", "PUT", "DELETE", "CONNECT", "TRACE", "PATCH")
     ),
     (head("POST /service/x HTTP/1.1", "Content-Length: 5"), 405),
     (head("GET / HTTP/1.1", "Transfer-Encoding: chunked"), 501),
@@ -220,7 +246,7 @@ def test_what_is_refused_gets_one_short_whole_answer(data: bytes, status: int) -
     assert expected.text.startswith(f"{status}: ")
     lines, _, body = expected.data.partition(b"\r\n\r\n")
     assert b"Connection: close" in lines.split(b"\r\n")
-    assert (b"Allow: GET, HEAD" in lines.split(b"\r\n")) == (status == 405)
+    assert (b"Allow: GET, HEAD, OPTIONS" in lines.split(b"\r\n")) == (status == 405)
     told = len(expected.text) - len(f"{status}: ") + 1
     assert b"Content-Length: %d" % told in lines.split(b"\r\n")
     assert len(body) == (0 if data.startswith(b"HEAD ") else told)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import pytest
 
 from rtm_proto.frames import mask_in_python
-from rtm_proto.gate.gate import IDLE_TIMEOUT, LOGIN_TIMEOUT, Visit
+from rtm_proto.gate.limits import IDLE_TIMEOUT, LOGIN_TIMEOUT
+from rtm_proto.gate.settings import Port
+from rtm_proto.gate.visit import Visit
 from rtm_proto.package import Kind, Package, Splitter, encode_quest
 from rtm_proto.payload import decode, decode_json
 from tests.vectors import Reaction, reactions
@@ -125,8 +127,8 @@ BIG_PING = b"\x89\xff" + (70_000).to_bytes(8, "big") + MASK + mask_in_python(byt
 CASES = (*reactions(), Reaction("ping 70000 (illegal)", "ws", BIG_PING, ("8a00",), "usable"))
 
 
-def arrive(world: World, transport: str, *, on_file_port: bool) -> Visit:
-    visit = world.gate.visit("somebody", on_file_port=on_file_port)
+def arrive(world: World, transport: str, *, port: Port) -> Visit:
+    visit = world.gate.visit("somebody", port=port)
     visit.connected(now=world.now)
     if transport == "ws":
         say(world, visit, UPGRADE)
@@ -174,10 +176,10 @@ def shown(package: Package) -> str:
     return f"{params['code']} #{package.seq}{' in JSON' if in_json else ''}"
 
 
-@pytest.mark.parametrize("on_file_port", [False, True], ids=["main port", "file port"])
+@pytest.mark.parametrize("port", [Port.MAIN, Port.FILES], ids=["main port", "file port"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.transport} {case.name}")
-def test_every_odd_input_ends_as_the_table_says(case: Reaction, on_file_port: bool) -> None:
-    table = OURS_ON_THE_FILE_PORT if on_file_port else OURS
+def test_every_odd_input_ends_as_the_table_says(case: Reaction, port: Port) -> None:
+    table = OURS_ON_THE_FILE_PORT if port is Port.FILES else OURS
     expected = table[case.transport, case.name]
     pieces = [
         [case.data],
@@ -187,7 +189,7 @@ def test_every_odd_input_ends_as_the_table_says(case: Reaction, on_file_port: bo
     ]
     for way in pieces:
         world = World()
-        visit = arrive(world, case.transport, on_file_port=on_file_port)
+        visit = arrive(world, case.transport, port=port)
         for piece in way:
             say(world, visit, piece)
         came = what_came_of_it(case.transport, visit)
@@ -231,7 +233,7 @@ def test_the_table_has_every_case_and_no_other() -> None:
 @pytest.mark.parametrize("transport", ["tcp", "ws"])
 def test_sixteen_malformed_packages_are_enough(transport: str) -> None:
     world = World()
-    visit = arrive(world, transport, on_file_port=False)
+    visit = arrive(world, transport, port=Port.MAIN)
     came = ""
     for seq in range(1, 17):
         assert "closed" not in came

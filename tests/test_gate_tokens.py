@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from hashlib import sha256
 
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from rtm_proto.gate.tokens import (
-    MAX_LOGIN_TOKENS,
     MAX_TOKENS,
+    NO_DIGEST,
     TOKEN_LIFE,
     Grant,
-    LoginTokens,
     Tokens,
+    token_digest,
 )
 
 GRANT = Grant(11000001, 1001, "sendfile", 1002)
@@ -109,7 +110,7 @@ def test_the_number_of_tokens_has_a_bound_and_the_oldest_goes_first() -> None:
 
 
 def test_the_bounds_where_none_is_given() -> None:
-    assert (MAX_TOKENS, MAX_LOGIN_TOKENS) == (100_000, 100_000)
+    assert MAX_TOKENS == 100_000
 
 
 def test_a_bound_of_nothing_still_issues_the_newest() -> None:
@@ -134,33 +135,10 @@ def test_who_asked_for_a_token_is_no_part_of_what_it_is_for() -> None:
 # --- login tokens ---
 
 
-def login_tokens(*, bound: int = 100) -> LoginTokens:
-    numbers = itertools.count()
-    return LoginTokens(lambda: f"token {next(numbers)}", bound=bound)
-
-
-def test_a_user_has_the_newest_login_token() -> None:
-    issued = login_tokens()
-    first, second = issued.issue(5), issued.issue(5)
-    assert first != second == issued.of(5)
-    assert issued.of(6) == ""
-    assert len(issued) == 1
-
-
-def test_the_number_of_login_tokens_has_a_bound_and_the_oldest_goes_first() -> None:
-    issued = login_tokens(bound=3)
-    for uid in (1, 2, 3, 1, 4):
-        issued.issue(uid)
-    assert [bool(issued.of(uid)) for uid in (1, 2, 3, 4)] == [True, False, True, True]
-    issued.issue(4)  # in place of its own older one: nobody else loses one
-    assert [bool(issued.of(uid)) for uid in (1, 2, 3, 4)] == [True, False, True, True]
-    nothing = login_tokens(bound=0)
-    assert nothing.issue(5) == nothing.of(5)
-
-
-def test_no_repr_shows_a_login_token() -> None:
-    issued = login_tokens()
-    assert issued.issue(5) not in repr(issued)
+def test_of_a_login_token_a_digest_is_kept() -> None:
+    assert token_digest("token") == sha256(b"token").hexdigest()
+    assert token_digest("\udcff") == sha256(b"\xff").hexdigest()
+    assert len(NO_DIGEST) == len(token_digest("")) and NO_DIGEST != token_digest("")
 
 
 # --- any order of things ---

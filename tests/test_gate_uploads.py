@@ -13,7 +13,8 @@ from rtm_proto.codes import Code
 from rtm_proto.errors import StoreFault
 from rtm_proto.events import QuestBegun, QuestPiece, QuestReceived
 from rtm_proto.gate.decisions import BODY_LIFE, Body, Visitor
-from rtm_proto.gate.store import DropBody, MemoryStore, WriteBody
+from rtm_proto.gate.memory import MemoryStore
+from rtm_proto.gate.store import DropBody, WriteBody
 from rtm_proto.gate.tokens import TOKEN_LIFE
 from rtm_proto.gate.uploads import BODY_TIMEOUT, MAX_UNPROVEN, Uploads
 from rtm_proto.gate.uploads import PIECE as WHOLE_PIECE

@@ -19,8 +19,10 @@ from rtm_proto.events import CloseKind, CloseReason
 from rtm_proto.flows.steps import Dial, Finish, Flow, Hand, Now
 from rtm_proto.flows.transfer import FileSent, Transfer
 from rtm_proto.gate.decisions import Refuse
-from rtm_proto.gate.gate import Held, Visit
-from rtm_proto.gate.store import Effect, SaveFile, StoredFile
+from rtm_proto.gate.gate import Held
+from rtm_proto.gate.settings import Port
+from rtm_proto.gate.store import Effect, Result, SaveFile
+from rtm_proto.gate.visit import Visit
 from rtm_proto.link import StreamLink
 from rtm_proto.payload import Params
 from rtm_proto.received import Conversation
@@ -93,8 +95,8 @@ class FullVisit(Visit):
 
 
 class FullVisits(SimulatedGate):
-    def visit(self, name: str, *, on_file_port: bool) -> Visit:
-        visit = FullVisit(self, name, on_file_port=on_file_port)
+    def visit(self, name: str, *, port: Port, tls: bool = False, peer: str | None = None) -> Visit:
+        visit = FullVisit(self, name, port=port, tls=tls, peer=peer)
         self._visits[visit.visitor] = visit
         return visit
 
@@ -159,7 +161,7 @@ def test_a_store_that_fails_is_told_and_the_file_is_sent_again() -> None:
     class FailingOnce(SimulatedStore):
         failed = False
 
-        def carry_out(self, effect: Effect) -> StoredFile | bytes | None:
+        def carry_out(self, effect: Effect) -> Result:
             if isinstance(effect, SaveFile) and not self.failed:
                 self.failed = True
                 raise StoreFault("no space left")

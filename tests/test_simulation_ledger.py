@@ -8,7 +8,8 @@ import pytest
 
 from rtm_proto.errors import ConnectFailed, FileNotSent, FileRefused, OutcomeUnknown, QuestRefused
 from rtm_proto.flows.transfer import FileSent
-from rtm_proto.gate.store import MemoryStore, SaveFile, StoredFile, StoredMessage
+from rtm_proto.gate.memory import MemoryStore
+from rtm_proto.gate.store import Delivered, SaveFile, StoredFile, StoredMessage
 from rtm_proto.received import Conversation, FileReceived
 from rtm_proto.simulation import CALM, Violation, Weather
 from rtm_proto.simulation.clock import Clock
@@ -30,7 +31,9 @@ def begun(weather: Weather | None = None) -> tuple[Ledger, Message, Sending, Clo
 
 
 def saving(name: str = "m1-1.bin", mid: int = MID, body: bytes = BODY) -> SaveFile:
-    stored = StoredMessage(Conversation.P2P, 1001, 1002, mid, 50, "{}", "{}", 99)
+    stored = StoredMessage(
+        Conversation.P2P, 1001, 1002, mid, 50, "{}", "{}", 99, id=5, waiting=(1002,)
+    )
     return SaveFile(1, StoredFile("key", len(body), "", name, 50), (stored,), body)
 
 
@@ -271,3 +274,54 @@ def test_a_store_that_comes_back_has_what_it_kept() -> None:
         ledger.gate_started(store)
     store.carry_out(effect)
     ledger.gate_started(store)
+
+
+# --- unread ---
+
+
+def kept() -> tuple[Ledger, MemoryStore]:
+    """The file is stored, and nobody has said that it was delivered."""
+    ledger, *_ = begun()
+    effect, store = saving(), MemoryStore()
+    ledger.asked_to_store(effect)
+    store.carry_out(effect)
+    ledger.stored(effect)
+    return ledger, store
+
+
+def test_a_message_waits_for_whom_it_is_for() -> None:
+    ledger, *_ = begun()
+    effect = saving()
+    [message] = effect.messages
+    for waiting in ((), (1001,), (1002, 1003)):
+        with pytest.raises(Violation, match=r"does not wait for \[1002\]"):
+            ledger.asked_to_store(replace(effect, messages=(replace(message, waiting=waiting),)))
+    ledger.asked_to_store(effect)
+
+
+def test_what_is_not_delivered_is_unread() -> None:
+    ledger, store = kept()
+    ledger.check_store(store)
+    store.delivered(1002, 5)
+    with pytest.raises(Violation, match="message 1 is neither delivered to 1002 nor unread"):
+        ledger.check_store(store)
+    ledger.stored(Delivered(9, 1002, 5))
+    ledger.check_store(store)
+    ledger.stored(Delivered(9, 1002, 5))
+    ledger.stored(Delivered(9, 1003, 5))
+
+
+def test_only_what_was_read_is_told_to_be_delivered() -> None:
+    for read in (False, True):
+        ledger, _ = kept()
+        ledger.store_answers(saving(), None)
+        ledger.stored(Delivered(9, 1002, 5))
+        sending = ledger.messages[0].sendings[0]
+        ledger.ended(sending, FileSent(MID, 99, 1, False))
+        if read:
+            ledger.received(1002, arrived())
+            ledger.settle(lost={})
+            continue
+        with pytest.raises(Violation, match=r"messages \[1\] were told to be delivered to 1002"):
+            ledger.settle(lost={})
+        ledger.settle(lost={1002: 1})

@@ -39,8 +39,11 @@ from rtm_proto.flows.steps import (
     Tell,
 )
 from rtm_proto.flows.transfer import FileSent, Sender, Transfer
-from rtm_proto.gate.gate import Gate, GateSettings, Visit
-from rtm_proto.gate.store import Effect, MemoryStore, Store
+from rtm_proto.gate.gate import Gate
+from rtm_proto.gate.memory import MemoryStore
+from rtm_proto.gate.settings import GateSettings, Port
+from rtm_proto.gate.store import Effect, Store
+from rtm_proto.gate.visit import Visit
 from rtm_proto.link import Link, StreamLink
 from rtm_proto.mids import MidGenerator
 from rtm_proto.payload import Params
@@ -431,15 +434,15 @@ class World:
 
     def connect(self, address: Address, inbox: Inbox | None = None) -> Pipe:
         """A stream to the gate, with a client at its other end."""
-        on_file_port = address.port == FILE_PORT
+        port = Port.FILES if address.port == FILE_PORT else Port.MAIN
         desk = Desk(Connection(self._link(address)), inbox)
-        visit = self.gate.visit(f"visit {len(self.pipes)}", on_file_port=on_file_port)
+        visit = self.gate.visit(f"visit {len(self.pipes)}", port=port)
         pipe = Pipe(self, desk, visit)
         self.pipes.append(pipe)
         pipe.connected()
         if self.on_pipe is not None:
             self.on_pipe(pipe)
-        pipe.stalled = pipe.stalled or (on_file_port and self.file_port_deaf)
+        pipe.stalled = pipe.stalled or (port is Port.FILES and self.file_port_deaf)
         return pipe
 
     def log_in(self, uid: int, *, scheme: str | None = None, token: str | None = None) -> Client:

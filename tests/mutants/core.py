@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .mutations import Mutant, mutants
 
-NOT_THE_CORE = {"command", "simulation", "testing"}  # folders
+NOT_THE_CORE = {"command", "disk", "simulation", "testing"}  # folders
 UNTESTED = {"events"}  # values only: those who make them test them
 TESTED_BY = {  # else the tests of gate/NAME are in test_gate_NAME.py
     "gate/gate": ("gate",),

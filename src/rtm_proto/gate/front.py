@@ -4,6 +4,7 @@
     no HTTP method                                Raw: FPNN, or what StreamLink will refuse
     GET that asks for a WebSocket                 Upgrade
     GET or HEAD otherwise                         Fetch: a stored file
+    OPTIONS                                       Rejected: say what may be asked, and close
     any other HTTP, or none that can be trusted   Rejected: say this and close
     the end of the stream before that             Left
 
@@ -22,7 +23,7 @@ import h11
 
 from ..link import Buffer
 from ..upgrade import is_service_path
-from .http import FileExchange, Headers, text_response
+from .http import ANY_ORIGIN, FileExchange, Headers, preflight_response, text_response
 
 MAX_HEAD = 16_384  # bytes of a request's head (spec 11.1)
 METHODS = (
@@ -36,7 +37,7 @@ METHODS = (
     b"TRACE ",
     b"PATCH ",
 )
-ALLOWED: Headers = [("Allow", "GET, HEAD")]
+ALLOWED: Headers = [("Allow", "GET, HEAD, OPTIONS")]
 
 _LONGEST = max(len(method) for method in METHODS)
 _END = b"\r\n\r\n"
@@ -61,9 +62,10 @@ class Upgrade:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """A stored file is asked for; what the visitor says from now on is of no interest."""
+    """A stored file is asked for; ``trailing`` came behind the request: the next one, perhaps."""
 
     exchange: FileExchange
+    trailing: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,10 @@ Decision = Raw | Upgrade | Fetch | Rejected | Left
 class Front:
     """Meets one visitor. ``decision`` is None until it is made, then never changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, allow_origin: str | None = ANY_ORIGIN) -> None:
+        """*allow_origin*: whose pages may read what is answered, if any."""
         self.decision: Decision | None = None
+        self._allow_origin = allow_origin
         self._data = bytearray()
         self._scanned = 0  # bytes without the head's end and without a fault
 
@@ -148,6 +152,8 @@ class Front:
             self._reject(400, "the body's length is told in two ways")
         elif not b"1.0" <= request.http_version < b"2":
             self._reject(505, "the version must be HTTP/1.1")
+        elif request.method == b"OPTIONS":
+            self.decision = Rejected(preflight_response(self._allow_origin), "204: a question")
         elif request.method not in (b"GET", b"HEAD"):
             text = f"the method must be GET or HEAD, got {request.method.decode()}"
             self._reject(405, text, ALLOWED)
@@ -158,7 +164,8 @@ class Front:
         elif request.method == b"GET" and _is_upgrade(request):
             self.decision = Upgrade(request, trailing)
         else:
-            self.decision = Fetch(FileExchange(http, request))
+            exchange = FileExchange(http, request, allow_origin=self._allow_origin)
+            self.decision = Fetch(exchange, trailing)
         self._data.clear()
 
     def _reject(self, status: int, text: str, headers: Headers = ()) -> None:

@@ -11,365 +11,36 @@ visitor may send, and in whether it has to log in.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol, assert_never
+from dataclasses import dataclass
+from typing import assert_never
 
 from ..codes import Code
-from ..connection import Connection
 from ..errors import StoreFault
-from ..events import (
-    Closed,
-    CloseKind,
-    CloseReason,
-    Dropped,
-    OnewayReceived,
-    QuestBegun,
-    QuestPiece,
-    QuestReceived,
+from . import decisions, notes, watch
+from .decisions import MID_WINDOW, Answer, Decisions, Part, Push, Refuse, Visitor
+from .downloads import Downloads
+from .figures import Figures
+from .notes import Fact, Note
+from .settings import GateSettings, Port
+from .store import (
+    DropBody,
+    Effect,
+    FindFile,
+    FindUsed,
+    Kept,
+    MakeThumbnail,
+    ReadFile,
+    Result,
+    Store,
+    StoredFile,
+    Tidy,
+    Used,
+    WriteBody,
 )
-from ..link import Buffer, Link, StreamLink
-from ..package import package_limit
-from ..session import MAX_IN_HAND
-from ..websocket import WebSocketLink
-from . import decisions
-from .decisions import Answer, Decisions, Limits, Part, Push, Refuse, Visitor
-from .front import Fetch, Front, Left, Raw, Rejected, Upgrade
-from .http import FileExchange
-from .store import DropBody, Effect, FindFile, ReadFile, Store, StoredFile, WriteBody
-from .uploads import PIECE, Uploads
+from .uploads import Uploads
+from .visit import Visit
 
-HANDSHAKE_TIMEOUT = 5.0  # seconds until a visitor has said what it speaks
-LOGIN_TIMEOUT = 10.0  # seconds until a visitor of the main port has logged in
-IDLE_TIMEOUT = 60.0  # seconds without a byte in either direction (the framework's setting)
-PING_EVERY = 20.0  # seconds between the gate's pings; SDKs give up after 60 s without one
-PUSH_TIMEOUT = 5.0  # seconds a push waits for its answer; none is no error (the framework's figure)
-MAX_QUEST = 65_536  # bytes of a package on the main port
-EARLY_QUEST = 16_384  # bytes of a package on the main port before the login
-
-
-class RawLink(Protocol):
-    """Makes the link of a visitor that speaks no HTTP."""
-
-    def __call__(self, *, max_package: int) -> Link: ...
-
-
-@dataclass(frozen=True, slots=True)
-class GateSettings:
-    """What a gate is told when it starts.
-
-    *users*: the login token of each uid. *secret*: the project's, with which servers sign; without
-    one there are none. *endpoint*: the file port's ``host:port`` as clients reach it; *tls*: does
-    it speak TLS? *piece*: bytes of a package that is received whole; the file of a larger one goes
-    to the store in pieces of this size. *raw_link*: for visitors that speak no HTTP;
-    ``partial(EncryptedLink.server, key, required=False)`` lets them encrypt. Timeouts are in
-    seconds.
-    """
-
-    pid: int
-    users: Mapping[int, str] = field(repr=False)
-    endpoint: str
-    tls: bool = False
-    limits: Limits = field(default_factory=Limits)
-    handshake_timeout: float = HANDSHAKE_TIMEOUT
-    login_timeout: float = LOGIN_TIMEOUT
-    idle_timeout: float = IDLE_TIMEOUT
-    ping_every: float = PING_EVERY
-    secret: str | None = field(default=None, repr=False)
-    piece: int = PIECE
-    raw_link: RawLink = StreamLink
-
-
-class Visit:
-    """One stream that was accepted; driven like a Connection, by the same methods.
-
-    ``bell`` is rung when somebody else's doing, or the end of a download, has left something to
-    send or to wait for. ``dropped`` counts what came and was of no use.
-    """
-
-    def __init__(self, gate: Gate, name: str, *, on_file_port: bool) -> None:
-        """For ``Gate.visit``."""
-        self.bell: Callable[[], None] | None = None
-        self.visitor = Visitor(name)
-        self.finished = False
-        self.abrupt = False
-        self.reason: CloseReason | None = None
-        self.dropped = 0
-        self._gate = gate
-        self._on_file_port = on_file_port
-        self._front: Front | None = Front()
-        self._connection: Connection | None = None
-        self._link: Link | None = None
-        self._exchange: FileExchange | None = None
-        self._uploads = gate.uploads(self.visitor)
-        self._out: list[Buffer] = []
-        self._deadline: float | None = None  # of the front, then of the login or the exchange
-        self._log_in_by = 0.0
-        self._next_ping: float | None = None
-        self._reading = False
-        self._taken = False  # whether the stream has taken everything there was
-
-    def __repr__(self) -> str:
-        return f"<Visit {self.visitor.name} uid={self.visitor.uid}>"
-
-    @property
-    def unsent(self) -> int:
-        """Bytes of packages that wait for a visitor that does not read."""
-        return 0 if self._connection is None else self._connection.unsent
-
-    @property
-    def full(self) -> bool:
-        """Whether nothing should be read now: the store is behind. The bell tells the end of it."""
-        return self._uploads.full
-
-    # --- what happened ---
-
-    def connected(self, *, now: float) -> None:
-        """The stream is up."""
-        self._deadline = now + self._gate.settings.handshake_timeout
-        self._log_in_by = now + self._gate.settings.login_timeout
-
-    def receive_data(self, data: Buffer, *, now: float) -> None:
-        """Bytes came."""
-        if self._connection is not None:
-            self._connection.receive_data(data, now=now)
-        elif self._front is not None:
-            self._front.receive_data(data)
-            self._decide(now)
-
-    def receive_eof(self, *, now: float) -> None:
-        """The peer will send no more."""
-        if self._connection is not None:
-            self._connection.receive_eof(now=now)
-        elif self._front is not None:
-            self._front.receive_eof()
-            self._decide(now)
-
-    def abort(self, reason: CloseReason) -> None:
-        """The stream is gone."""
-        if self._connection is not None:
-            self._connection.abort(reason)
-        else:
-            self._end(reason, abrupt=True)
-
-    def handle_timeout(self, *, now: float) -> None:
-        """Time has passed."""
-        connection = self._connection
-        if self._deadline is not None and now >= self._deadline:
-            self._deadline = None
-            text = "not logged in in time" if connection else "the request took too long"
-            reason = CloseReason(CloseKind.IDLE, text)
-            if connection is None:
-                self._end(reason, abrupt=True)
-            else:
-                connection.close(now=now, reason=reason)
-        if connection is not None:
-            if self._next_ping is not None and now >= self._next_ping:
-                self._next_ping = now + self._gate.settings.ping_every
-                self._push("ping", {}, now)
-            too_slow = self._uploads.handle_timeout(now=now)
-            if too_slow is not None:
-                self._see_to_uploads(now)
-                connection.close(now=now, reason=CloseReason(CloseKind.IDLE, too_slow))
-            connection.handle_timeout(now=now)
-
-    def collect(self, *, now: float) -> None:
-        """Let the gate see what has come of it. Call after each of the above."""
-        connection = self._connection
-        while connection is not None and (events := connection.events()):
-            for event in events:
-                match event:
-                    case QuestReceived(quest_id, method, params):
-                        self._gate.quest(self, quest_id, method, params, now=now)
-                    case QuestBegun():
-                        self._uploads.begun(event, now=now)
-                    case QuestPiece():
-                        self._uploads.piece(event, now=now)
-                    case Closed(reason):
-                        self._end(reason, abrupt=connection.abrupt)
-                    case Dropped() | OnewayReceived():
-                        self.dropped += 1  # no method of ours is one-way
-                    case _:
-                        pass  # pushes are not repeated, whatever becomes of them
-                self._see_to_uploads(now)
-        self._read_on(now)
-
-    # --- what comes of it ---
-
-    def data_to_send(self) -> list[Buffer]:
-        """Take the buffers to write, in order. Call again only when these are written."""
-        if self._connection is not None:
-            return self._connection.data_to_send()
-        out, self._out = self._out, []
-        if self._exchange is not None:
-            out += self._exchange.data_to_send()
-            self._taken = not out
-        return out
-
-    def next_timeout(self) -> float | None:
-        """When ``handle_timeout`` should be called, or None."""
-        times = [self._deadline, self._next_ping, self._uploads.next_timeout()]
-        if self._connection is not None:
-            times.append(self._connection.next_timeout())
-        return min((time for time in times if time is not None), default=None)
-
-    # --- for the gate ---
-
-    def answer(self, action: Answer | Refuse, *, now: float) -> None:
-        """Say an answer or a refusal."""
-        if self._connection is None:
-            return
-        if isinstance(action, Answer):
-            self._connection.answer(action.quest_id, action.params)
-            known = self.visitor.server or self.visitor.uid is not None
-            if known and self._next_ping is None:
-                self._logged_in(now)
-        else:
-            self._connection.refuse(action.quest_id, action.code, action.text)
-
-    def push(self, action: Push, *, now: float) -> None:
-        """Send a quest, unless the visitor is leaving."""
-        if action.oneway:
-            if self._connection is not None and self._connection.open:
-                self._connection.send_oneway(action.method, action.params)
-        else:
-            self._push(action.method, action.params, now)
-
-    def part(self, action: Part, *, now: float) -> None:
-        """Close, once what was said is out."""
-        if self._connection is not None:
-            self._connection.close(now=now, reason=action.reason)
-
-    def found(self, file: StoredFile | None, fault: StoreFault | None) -> None:
-        """The store has looked for the file that is asked for."""
-        if self._exchange is None:
-            return
-        if fault is not None:
-            self._exchange.failed(str(fault))
-        elif file is None:
-            self._exchange.not_found()
-        else:
-            self._exchange.found(size=file.size, etag=file.digest, name=file.name, mtype=file.mtype)
-
-    def read(self, data: bytes | None, fault: StoreFault | None) -> None:
-        """The store has read the next part."""
-        self._reading = False
-        if self._exchange is None:
-            return
-        if data is None:
-            self._exchange.failed(str(fault))
-        else:
-            self._exchange.provide(data)
-
-    def written(self, key: str, fault: StoreFault | None, *, now: float) -> None:
-        """The store has written a piece of a body, or has failed."""
-        self._uploads.written(key, fault, now=now)
-        self._see_to_uploads(now)
-
-    def ring(self) -> None:
-        """Tell the adapter that there is something to do."""
-        if self.bell is not None:
-            self.bell()
-
-    # --- private ---
-
-    def _decide(self, now: float) -> None:
-        front = self._front
-        if front is None or front.decision is None:
-            return
-        self._front = None
-        match front.decision:
-            case Raw(data):
-                self._open(self._gate.settings.raw_link(max_package=self._max_package()), now)
-                self.receive_data(data, now=now)
-            case Upgrade(request, trailing):
-                limit = self._max_package()
-                self._open(WebSocketLink.upgraded(request, trailing, max_package=limit), now)
-            case Fetch(exchange):
-                self._exchange = exchange
-                self._deadline = now + self._gate.settings.idle_timeout
-                if exchange.key is None:
-                    exchange.not_found()
-                else:
-                    self._gate.find(self, exchange.key)
-            case Rejected(data, text):
-                self._out.append(data)
-                self._end(CloseReason(CloseKind.HANDSHAKE, text))
-            case Left(text):
-                self._end(CloseReason(CloseKind.PEER_CLOSED, text))
-            case _:
-                assert_never(front.decision)
-
-    def _max_package(self) -> int:
-        if not self._on_file_port:
-            return EARLY_QUEST
-        return package_limit(self._gate.settings.limits.max_file)
-
-    def _open(self, link: Link, now: float) -> None:
-        settings = self._gate.settings
-        self._link = link
-        self._connection = Connection(
-            link,
-            open_timeout=settings.handshake_timeout,
-            ping=False,
-            silence=settings.idle_timeout,
-            max_in_hand=MAX_IN_HAND,
-            max_whole=settings.piece if self._on_file_port else None,
-            oversize_code=Code.FILE_TOO_LARGE if self._on_file_port else Code.INVALID_PACKAGE,
-            stop_code=Code.SERVER_STOPPING,
-            wall_ms=self._gate.wall_ms,
-        )
-        self._deadline = None if self._on_file_port else self._log_in_by
-        self._connection.connected(now=now)
-
-    def _logged_in(self, now: float) -> None:
-        self._deadline = None
-        self._next_ping = now + self._gate.settings.ping_every
-        if self._link is not None and not self._on_file_port:
-            self._link.set_max_package(MAX_QUEST)
-
-    def _push(self, method: str, params: Mapping[str, object], now: float) -> None:
-        if self._connection is not None and self._connection.open:
-            self._connection.send_quest(method, params, deadline=now + PUSH_TIMEOUT)
-
-    def _see_to_uploads(self, now: float) -> None:
-        """Carry on what came of the large quests."""
-        uploads = self._uploads
-        refused, uploads.refused = uploads.refused, []
-        for refusal in refused:
-            self.answer(refusal, now=now)
-        effects, uploads.effects = uploads.effects, []
-        for effect in effects:
-            self._gate.keep(self, effect)
-        whole, uploads.whole = uploads.whole, []
-        for quest in whole:
-            self._gate.quest(self, quest.quest_id, quest.method, quest.params, now=now)
-
-    def _read_on(self, now: float) -> None:
-        """Ask the store for the next part once the last one was taken by the stream."""
-        exchange = self._exchange
-        if exchange is None or self._reading or self.finished or not self._taken:
-            return
-        if exchange.done:
-            text = exchange.abrupt or "file served"
-            self._end(CloseReason(CloseKind.LOCAL, text), abrupt=exchange.abrupt is not None)
-            self.ring()
-            return
-        wanted = exchange.wanted()
-        if wanted is not None and exchange.key is not None:
-            self._reading, self._taken = True, False
-            self._deadline = now + self._gate.settings.idle_timeout
-            self._gate.read(self, exchange.key, *wanted)
-
-    def _end(self, reason: CloseReason, *, abrupt: bool = False) -> None:
-        if self.finished:
-            return
-        self.finished = True
-        self.abrupt = abrupt
-        self.reason = reason
-        self._deadline = self._next_ping = None
-        self._front = None
-        self._uploads.left()
-        self._gate.left(self)
+STATS = "stats"  # a quest of operators: how the gate is
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,22 +68,45 @@ class Gate:
     ) -> None:
         """*wall_ms*: milliseconds since 1970. *make_token*: a fresh text of 128 random bits.
 
-        *store*: read once, here, for what it has kept from before.
+        *store*: read once, here, for what it has kept from before; where links are signed for the
+        first time, their key is kept in it. Raises StoreFault.
         """
         self.settings = settings
         self.wall_ms = wall_ms
+        kept = Kept() if store is None else store.kept(wall_ms() - int(MID_WINDOW * 1000))
+        self.downloads = Downloads.of(
+            settings,
+            kept,
+            store=store,
+            wall_ms=wall_ms,
+            make_token=make_token,
+            effect_id=self._effect_id,
+        )
         self.decisions = Decisions(
             pid=settings.pid,
             users=settings.users,
             endpoint=settings.endpoint,
-            file_url=f"{'https' if settings.tls else 'http'}://{settings.endpoint}/files",
+            tls_endpoint=settings.tls_endpoint,
+            file_url=settings.url_of_files,
             wall_ms=wall_ms,
             make_token=make_token,
             secret=settings.secret,
             limits=settings.limits,
-            groups=store.groups() if store is not None else None,
-            messages=store.messages() if store is not None else None,
+            links=self.downloads.links,
+            pictures=settings.make_thumbnail is not None,
+            recognise=settings.recognise,
+            kept=kept,
         )
+        self.figures = Figures([*self.decisions.methods, STATS])
+        self.started_ms = wall_ms()
+        self.draining = False
+        """Whether it stops: new quests are refused."""
+        self.store_fails = False
+        """Whether the last effect failed for what is none of the store's own rules (a disk)."""
+        self.on_drained: Callable[[], None] | None = None
+        """Called once while it stops and nothing is under way any more."""
+        self._busy: set[Visit] = set()  # while it stops
+        self._notes: list[Note] = []
         self._visits: dict[Visitor, Visit] = {}
         self._effects: list[Effect] = []
         self._fetching: dict[int, Visit] = {}  # effects of downloads, by effect id
@@ -424,11 +118,63 @@ class Gate:
     def __repr__(self) -> str:
         return f"<Gate pid={self.settings.pid} {len(self._visits)} visits>"
 
-    def visit(self, name: str, *, on_file_port: bool) -> Visit:
-        """A stream was accepted; *name* is for logs."""
-        visit = Visit(self, name, on_file_port=on_file_port)
-        self._visits[visit.visitor] = visit
+    def visit(self, name: str, *, port: Port, tls: bool = False, peer: str | None = None) -> Visit:
+        """A stream was accepted; *name* and the address of the *peer* are for logs."""
+        visit = Visit(self, name, port=port, tls=tls, peer=peer)
+        self.welcome(visit)
         return visit
+
+    def welcome(self, visit: Visit) -> None:
+        """Count *visit* among those that are there."""
+        self._visits[visit.visitor] = visit
+        self.figures.came[visit.port.value] += 1
+        facts: dict[str, Fact] = {"visit": visit.visitor.name, "port": visit.port.value}
+        self.note(notes.DEBUG, "came", visit, facts)
+
+    def visits(self) -> list[Visit]:
+        """Those that are there."""
+        return [*self._visits.values()]
+
+    def no_place(self, port: Port, peer: str | None, why: str) -> None:
+        """There was no place for a stream."""
+        self.figures.turned_away[port.value] += 1
+        facts: dict[str, Fact] = {"port": port.value, "peer": peer, "why": why}
+        self._notes.append(Note(notes.DEBUG, "turned away", facts))
+
+    def drain(self, *, now: float) -> None:
+        """Stop: refuse what is asked from now on, and see through what is under way.
+
+        ``on_drained`` is called when that is done, perhaps at once; then, or when it has taken
+        long enough, ``stop``.
+        """
+        if self.draining:
+            return
+        self.draining = True
+        self._notes.append(Note(notes.INFO, "stopping", {"connections": len(self._visits)}))
+        self._busy = {visit for visit in self._visits.values() if visit.busy}
+        for visit in self.visits():
+            if not visit.port.local:
+                visit.drain(now=now)
+                visit.ring()
+        self._look_for_the_end()
+
+    def stop(self, *, now: float) -> None:
+        """Close everything, politely; whoever is watched by may go on watching."""
+        for visit in self.visits():
+            if not visit.port.local:
+                visit.stop(now=now)
+                visit.ring()
+
+    def tidy(self) -> None:
+        """Let the store forget what is too old."""
+        self.decisions.tidy()
+        self._effects.append(Tidy(self._effect_id(), self.wall_ms()))
+        self._take_effects()
+
+    def take_notes(self) -> list[Note]:
+        """Take what there is to say for a log."""
+        taken, self._notes = self._notes, []
+        return taken
 
     def kick(self, uid: int, *, now: float) -> bool:
         """End the login of *uid*; whether there was one."""
@@ -449,35 +195,44 @@ class Gate:
 
     def effects(self) -> list[Effect]:
         """Take the effects that a store is to carry out; report each with ``carried_out``."""
-        effects, self._effects = self._effects, []
+        thumbnails = self.downloads.thumbnails
+        effects = [*self._effects, *thumbnails.effects]
+        self._effects, thumbnails.effects = [], []
         return effects
 
     def carried_out(
         self,
         effect: Effect,
-        result: StoredFile | bytes | None,
+        result: Result,
         fault: StoreFault | None,
         *,
         now: float,
     ) -> None:
         """A store has carried out *effect* with *result*, or failed with *fault*."""
+        self.store_fails = fault is not None and fault.__cause__ is not None
         if isinstance(effect, WriteBody):
             writer = self._writing.pop(effect.effect_id, None)
             if writer is not None:
                 writer.written(effect.key, fault, now=now)
                 writer.ring()
             return
-        if isinstance(effect, (FindFile, ReadFile)):
+        if isinstance(effect, (FindFile, ReadFile, FindUsed)):
             visit = self._fetching.pop(effect.effect_id, None)
             if visit is None:
                 return
-            if isinstance(effect, FindFile):
+            if isinstance(effect, FindUsed):
+                visit.told_used(result if isinstance(result, Used) else None, now=now)
+            elif isinstance(effect, FindFile):
                 visit.found(result if isinstance(result, StoredFile) else None, fault)
             else:
                 visit.read(result if isinstance(result, bytes) else None, fault)
             visit.ring()
             return
-        self.decisions.carried_out(effect, fault, now=now)
+        if isinstance(effect, MakeThumbnail):
+            data = result if isinstance(result, bytes) else None
+            self.downloads.thumbnails.made(effect.file, data, failed=fault is not None)
+            return
+        self.decisions.carried_out(effect, result, fault, now=now)
         self._act(None, now)
 
     def held(self) -> Held:
@@ -496,15 +251,67 @@ class Gate:
         self, visit: Visit, quest_id: int, method: str, params: Mapping[str, object], *, now: float
     ) -> None:
         """A visitor asks."""
+        if method == STATS and visit.visitor.operator:
+            visit.wants_stats(quest_id)
+            self.ask_used(visit)
+            return
         self.decisions.quest(visit.visitor, quest_id, method, params, now=now)
         self._act(visit, now)
+
+    def delivered(self, visit: Visit, message_id: int) -> None:
+        """A visitor has answered the push of a message."""
+        self.decisions.delivered(visit.visitor, message_id)
+        self._take_effects()
+
+    def answered(self, visit: Visit, method: str, action: Answer | Refuse) -> None:
+        """A visitor has its answer, or its refusal."""
+        code = action.code if isinstance(action, Refuse) else 0
+        self.figures.quest_ended(method, code)
+        facts: dict[str, Fact] = {"visit": visit.visitor.name, "uid": visit.visitor.uid}
+        if method == "auth":
+            came_in = not code and visit.visitor.uid is not None
+            self.figures.logins["ok" if came_in else "refused"] += 1
+            level, event = (notes.INFO, "logged in") if came_in else (notes.WARNING, "no login")
+            self.note(level, event, visit, {**facts, "code": code} if code else facts)
+        elif code:
+            # what is the gate's own trouble is worth more attention than what is the visitor's
+            level = notes.WARNING if code == Code.WORK_QUEUE_FULL else notes.INFO
+            known = method if method in self.decisions.methods else "unknown"
+            self.note(level, "refused", visit, {**facts, "method": known, "code": code})
+
+    def note(self, level: int, event: str, visit: Visit, facts: Mapping[str, Fact]) -> None:
+        """Something for the log, about a visit."""
+        self._notes.append(Note(level, event, {**facts, "peer": visit.peer}))
+
+    def health(self) -> tuple[int, str]:
+        """For /healthz."""
+        return watch.health(self)
+
+    def metrics(self, used: Used | None) -> str:
+        """For /metrics."""
+        return watch.metrics(self, used)
+
+    def stats(self, used: Used | None) -> Mapping[str, object]:
+        """For operators."""
+        return watch.stats(self, used)
+
+    def look_for_the_end(self, visit: Visit) -> None:
+        """Something was done with *visit* while the gate stops."""
+        if visit.busy:
+            self._busy.add(visit)
+        else:
+            self._busy.discard(visit)
+        self._look_for_the_end()
 
     def left(self, visit: Visit) -> None:
         """A visit is over."""
         self._visits.pop(visit.visitor, None)
         for effect_id in [key for key, value in self._fetching.items() if value is visit]:
             del self._fetching[effect_id]
+        self.downloads.thumbnails.left(visit)
         self.decisions.left(visit.visitor)
+        if self.draining:
+            self.look_for_the_end(visit)
 
     def keep(self, visit: Visit, effect: WriteBody | DropBody) -> None:
         """A large quest goes on, or ends."""
@@ -515,6 +322,10 @@ class Gate:
     def find(self, visit: Visit, key: str) -> None:
         """A visitor wants a file."""
         self._effects.append(FindFile(self._fetch_id(visit), key))
+
+    def ask_used(self, visit: Visit) -> None:
+        """A visitor wants to know how much the store holds."""
+        self._effects.append(FindUsed(self._fetch_id(visit)))
 
     def read(self, visit: Visit, key: str, offset: int, length: int) -> None:
         """A visitor wants a part of a file."""
@@ -530,6 +341,11 @@ class Gate:
     def _effect_id(self) -> int:
         self._effect_ids -= 1
         return self._effect_ids
+
+    def _look_for_the_end(self) -> None:
+        if not self._busy and self.on_drained is not None:
+            self.on_drained()
+            self.on_drained = None
 
     def _act(self, current: Visit | None, now: float) -> None:
         """Say what was decided; then ring every visit that is not being driven right now."""
@@ -550,7 +366,10 @@ class Gate:
                     assert_never(action)
             if visit is not current:
                 rung[visit] = None
-        self._effects += self.decisions.effects
-        self.decisions.effects = []
+        self._take_effects()
         for visit in rung:
             visit.ring()
+
+    def _take_effects(self) -> None:
+        self._effects += self.decisions.effects
+        self.decisions.effects = []

@@ -1,10 +1,11 @@
 """One stored file over HTTP/1.1: what to answer to a GET or HEAD, and which bytes to read for it.
 
-    exchange.key ─► the store ─► found(...) or not_found()
+    exchange.link ─► who may follow it ─► the store ─► found(...), or refuse(...)
     while not exchange.done:
         wanted() ─► the store ─► provide(data), or failed(text)
         data_to_send() ─► the transport
-    data_to_send() ─► the transport, then close; at once where `abrupt` says why
+    data_to_send() ─► the transport, then the next request where ``keep_alive`` says so, else close;
+                      at once where ``abrupt`` says why
 
     asked                                          answered
     If-None-Match names the file's ETag            304
@@ -12,8 +13,14 @@
     one Range behind its end                       416
     no Range, several, or one that is malformed    200 and the whole file
 
-One exchange per connection. The head is kept back until the first bytes are there, so that a store
-that fails at once is a clean 500. Sources: RFC 9110 (13, 14), RFC 6266, RFC 8187; spec 12.2 (11).
+Several ranges in one request are a choice of the server's (RFC 9110, 14.2): ours is the whole file.
+The head is kept back until the first bytes are there, so that a store that fails at once is a clean
+500. What is no file, or no longer, is answered shortly, and the connection ends.
+
+A page of any origin may read the answers, unless ``allow_origin`` names one: who knows a file's
+path may have it, and nothing else of the reader counts, no cookie and no login. A file that is
+opened as a page of its own can do nothing there: it has a sandbox, and nothing may be loaded.
+Sources: RFC 9110 (13, 14), RFC 9112 (9.3), Fetch (CORS, CORP), CSP 3; spec 12.2 (11).
 """
 
 from __future__ import annotations
@@ -21,72 +28,57 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import cast
-from urllib.parse import quote, unquote
 
 import h11
 
-from ..attrs import extension, safe_name
 from ..errors import LocalProtocolError
 from ..link import Buffer
-from ..received import FileType
+from .content import content_disposition, content_type
+from .links import FileLink, parse_link, path_of
 
 PIECE = 64 * 1024  # bytes read from the store at a time
 MAX_AGE = 31_536_000  # seconds that a receiver may keep a file: a year (a key's file never changes)
 
 PHRASES: Mapping[int, str] = {
     200: "OK",
+    204: "No Content",
     206: "Partial Content",
+    302: "Found",
     304: "Not Modified",
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    410: "Gone",
     413: "Content Too Large",
     414: "URI Too Long",
     416: "Range Not Satisfiable",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     501: "Not Implemented",
+    503: "Service Unavailable",
     505: "HTTP Version Not Supported",
 }
 
-_UNKNOWN_TYPE = "application/octet-stream"
-_TYPES: Mapping[str, str] = {
-    "aac": "audio/aac",
-    "amr": "audio/amr",
-    "avi": "video/x-msvideo",
-    "avif": "image/avif",
-    "bmp": "image/bmp",
-    "flac": "audio/flac",
-    "gif": "image/gif",
-    "heic": "image/heic",
-    "jpeg": "image/jpeg",
-    "jpg": "image/jpeg",
-    "m4a": "audio/mp4",
-    "m4v": "video/mp4",
-    "mkv": "video/x-matroska",
-    "mov": "video/quicktime",
-    "mp3": "audio/mpeg",
-    "mp4": "video/mp4",
-    "ogg": "audio/ogg",
-    "opus": "audio/ogg",
-    "pdf": "application/pdf",
-    "png": "image/png",
-    "wav": "audio/wav",
-    "webm": "video/webm",
-    "webp": "image/webp",
-    "3gp": "video/3gpp",
-}
-"""The only types ever told: none of them can carry a script of the gate's origin."""
+ANY_ORIGIN = "*"  # whose pages may read the files
+SAFE: Sequence[tuple[str, str]] = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", "default-src 'none'; sandbox"),
+    ("Cross-Origin-Resource-Policy", "cross-origin"),
+    ("Referrer-Policy", "no-referrer"),
+)
+"""With every file: it is what it is said to be, runs nothing, and any page may show it. Its link is
+not told to where it leads."""
 
-_EITHER: Mapping[str, str] = {"mp4": "mp4", "ogg": "ogg", "webm": "webm", "3gp": "3gpp"}
-"""Extensions that name sound as well as pictures with sound: the mtype decides."""
+_EXPOSED = (
+    "Accept-Ranges, Content-Disposition, Content-Range, ETag"  # what a page may read of a head
+)
+_ASKED = "If-None-Match, If-Range, Range"  # what a page may ask with
+_ASKED_FOR = 86_400  # seconds that a browser remembers it
 
-_KEY = re.compile(r"/files/([A-Za-z0-9_-]{16,128})(?:/[^/]*)?")
-_AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _ONE_RANGE = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{1,19})?|-([0-9]{1,19}))", re.IGNORECASE)
 _ETAG = re.compile(r'"([\x21\x23-\x7e\x80-\xff]*)"')
 _GOOD_ETAG = re.compile(r"[\x21\x23-\x7e]+")
-_NOT_PLAIN = re.compile(r"[^A-Za-z0-9 !#$&'()+,;=@^_`{}~.-]")  # not as it is in filename="..."
 
 Headers = Sequence[tuple[str, str]]
 
@@ -110,47 +102,48 @@ def text_response(
     return "\r\n".join(lines).encode() + (b"" if head_only else body)
 
 
-def content_type(name: str, mtype: int) -> str:
-    """The type to tell for a file of this name and mtype; never one that a browser would run."""
-    ext = extension(name).lower()
-    if ext in _EITHER and mtype in (FileType.AUDIO, FileType.VIDEO):
-        return f"{'audio' if mtype == FileType.AUDIO else 'video'}/{_EITHER[ext]}"
-    return _TYPES.get(ext, _UNKNOWN_TYPE)
-
-
-def content_disposition(name: str) -> str:
-    """``attachment`` and the file's name, in ASCII and, where that loses something, in UTF-8."""
-    name = safe_name(name)
-    plain = _NOT_PLAIN.sub("_", name)
-    value = f'attachment; filename="{plain}"'
-    if plain != name:
-        value += f"; filename*=UTF-8''{quote(name, safe='!#$&+^`|')}"
-    return value
-
-
-def file_key(path: str) -> str | None:
-    """The key in ``/files/KEY`` or ``/files/KEY/NAME``, else None; NAME is for people only."""
-    match = _KEY.fullmatch(path)
-    return match[1] if match else None
+def preflight_response(allow_origin: str | None = ANY_ORIGIN) -> bytes:
+    """A whole answer to OPTIONS: what may be asked here, and which pages may (Fetch, 3.2)."""
+    lines = [f"HTTP/1.1 204 {PHRASES[204]}", "Allow: GET, HEAD, OPTIONS"]
+    if allow_origin is not None:
+        lines += [
+            f"Access-Control-Allow-Origin: {allow_origin}",
+            "Access-Control-Allow-Methods: GET, HEAD",
+            f"Access-Control-Allow-Headers: {_ASKED}",
+            f"Access-Control-Max-Age: {_ASKED_FOR}",
+        ]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode()
 
 
 class FileExchange:
     """One GET or HEAD of a stored file.
 
-    ``path``    the path that was asked for, decoded, without a query
-    ``key``     the file's key in it, or None: then say ``not_found``
-    ``status``  what was answered, None before
-    ``done``    nothing more is wanted: send ``data_to_send`` and close
-    ``abrupt``  why the answer cannot be ended whole, or None; ``done`` is set as well
+    ``path``        the path that was asked for, decoded, without a query
+    ``link``        the file that this means, or None: then say ``not_found``; ``key``: its key
+    ``status``      what was answered, None before
+    ``done``        nothing more is wanted: send ``data_to_send``, and go on or close
+    ``keep_alive``  whether another request may follow, once it is done
+    ``abrupt``      why the answer cannot be ended whole, or None; ``done`` is set as well
     """
 
-    def __init__(self, http: h11.Connection, request: h11.Request) -> None:
-        """*http* has just read *request*, a GET or HEAD without a body."""
-        self.path = _path(request.target.decode("latin-1"))
-        self.key = file_key(self.path)
+    def __init__(
+        self,
+        http: h11.Connection,
+        request: h11.Request,
+        *,
+        allow_origin: str | None = ANY_ORIGIN,
+    ) -> None:
+        """*http* has just read *request*, a GET or HEAD without a body. *allow_origin*: whose pages
+        may read the answer, if any."""
+        target = request.target.decode("latin-1")
+        self.path = path_of(target)
+        self.link: FileLink | None = parse_link(target)
+        self.key = None if self.link is None else self.link.key
         self.status: int | None = None
         self.done = False
+        self.keep_alive = False
         self.abrupt: str | None = None
+        self._origin = _origin_headers(allow_origin)
         self._http = http
         self._request = request
         self._head_only = request.method == b"HEAD"
@@ -162,8 +155,11 @@ class FileExchange:
 
     # --- what the gate says ---
 
-    def found(self, *, size: int, etag: str, name: str, mtype: int) -> None:
-        """The store has the file: *size* in bytes; *etag* without quotes names its very bytes."""
+    def found(self, *, size: int, etag: str, name: str, mtype: int, max_age: int = MAX_AGE) -> None:
+        """The store has the file: *size* in bytes; *etag* without quotes names its very bytes.
+
+        *max_age*: seconds that the reader may keep it.
+        """
         self._check_asked()
         if type(size) is not int or size < 0:
             raise LocalProtocolError(f"a file's size is an integer from 0, got {size!r}")
@@ -172,9 +168,9 @@ class FileExchange:
         self._judged = True
         about = [
             ("ETag", f'"{etag}"'),
-            ("Cache-Control", f"private, max-age={MAX_AGE}, immutable"),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Connection", "close"),
+            ("Cache-Control", f"private, max-age={max_age}, immutable"),
+            *SAFE,
+            *self._origin,
         ]
         if self._is_known(etag):
             self._prepare(304, about)
@@ -199,10 +195,34 @@ class FileExchange:
             self._next = self._end
             self._finish()
 
+    def found_whole(
+        self, data: bytes, *, etag: str, name: str, mtype: int, max_age: int = MAX_AGE
+    ) -> None:
+        """As ``found``, and here is all of it: nothing will be wanted."""
+        self.found(size=len(data), etag=etag, name=name, mtype=mtype, max_age=max_age)
+        while (wanted := self.wanted()) is not None:
+            self.provide(memoryview(data)[wanted[0] : sum(wanted)])
+
+    def redirect(self, location: str) -> None:
+        """Something else is to be asked for, for this time."""
+        self._check_asked()
+        self._say(302, "see there", [("Location", location)])
+
+    def refuse(self, status: int, text: str) -> None:
+        """It is not given; *text* says why."""
+        self._check_asked()
+        self._say(status, text)
+
+    def tell(self, status: int, text: str) -> None:
+        """It is no file that was asked for: *text* is what there is to say. Not for any origin."""
+        self._check_asked()
+        self.status = status
+        self._out.append(text_response(status, text, head_only=self._head_only))
+        self.done = True
+
     def not_found(self) -> None:
         """There is no such file."""
-        self._check_asked()
-        self._say(404, "no such file")
+        self.refuse(404, "no such file")
 
     def provide(self, data: Buffer) -> None:
         """The bytes that ``wanted`` asked for: a buffer of bytes, left alone until it is written.
@@ -296,15 +316,20 @@ class FileExchange:
     def _finish(self) -> None:
         self._send_head()
         self._send(h11.EndOfMessage())
+        self.keep_alive = self._http.our_state is h11.DONE
         self.done = True
 
     def _say(self, status: int, text: str, headers: Headers = ()) -> None:
         self.status = status
+        headers = [*headers, *self._origin]
         self._out.append(text_response(status, text, head_only=self._head_only, headers=headers))
         self.done = True
 
 
-def _path(target: str) -> str:
-    """The path in a request's target, which may be a whole URL (RFC 9112, 3.2.2)."""
-    match = _AUTHORITY.match(target)
-    return unquote(target[match.end() if match else 0 :].partition("?")[0])
+def _origin_headers(allow_origin: str | None) -> Headers:
+    if allow_origin is None:
+        return ()
+    return (
+        ("Access-Control-Allow-Origin", allow_origin),
+        ("Access-Control-Expose-Headers", _EXPOSED),
+    )

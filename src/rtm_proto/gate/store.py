@@ -15,33 +15,93 @@ keep is as safe as the store can make it.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import assert_never
+from enum import Enum
+from typing import NamedTuple, assert_never
 
-from ..errors import StoreFault
 from ..received import Conversation
 
 HISTORY = 500  # messages kept for each conversation (published limit)
-MEMORY_BYTES = 256 * 1024 * 1024  # bytes of files that the memory store takes
+HISTORY_LIFE = 7 * 24 * 3600.0  # seconds that they are kept (published limit)
+
+
+class Table(Enum):
+    """What records are about; each has a number as its key, and text as its value."""
+
+    MEMBERS = "members"  # of a group, by gid: JSON array of uids
+    LOGIN_TOKEN = "login token"  # of a user, by uid: sha256 of the token, hex
+    BLOCKS = "blocks"  # by uid, whom the user blocks: JSON array of uids
+    BAN = "ban"  # of a user from the project, by uid: until when, ms since 1970
+    GROUP_BANS = "group bans"  # by gid: JSON object, uid to ms since 1970
+    ROOM_BANS = "room bans"  # by rid: the same
+    LINK_KEY = "link key"  # of the gate, by 0: what links to files are signed with
+
+
+ConversationKey = tuple[Conversation, int, int]
+"""P2P: both users, the smaller uid first; else the gid or rid (0 for a broadcast), and 0."""
+
+
+def conversation_key(kind: Conversation, sender: int, target: int) -> ConversationKey:
+    """The conversation that a message belongs to."""
+    if kind is Conversation.P2P:
+        return kind, min(sender, target), max(sender, target)
+    return kind, target, 0
+
+
+class Record(NamedTuple):
+    """One record: the newest value of a key in a table."""
+
+    table: Table
+    key: int
+    value: str
+
+
+def uids_of(value: str) -> frozenset[int]:
+    """The users of a record."""
+    return frozenset(json.loads(value))
+
+
+def text_of_uids(uids: Iterable[int]) -> str:
+    """Users for a record."""
+    return json.dumps(sorted(uids), separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file as it is kept; ``key`` names it in its URL and cannot be guessed."""
+    """A file as it is kept; ``key`` names it in its URL and cannot be guessed.
+
+    ``digest``: md5, lower-case hex. ``owner``: the uid that sent it; ``at``: when, in ms since
+    1970.
+    """
 
     key: str
     size: int
     digest: str
     name: str
     mtype: int
+    owner: int = 0
+    at: int = 0
+
+
+class Unread(NamedTuple):
+    """A conversation of which a user has not got everything; ``of``: the other user, or the gid."""
+
+    kind: Conversation
+    of: int
 
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message as it is kept; ``target`` is a uid, gid or rid."""
+    """A message as it is kept; ``target`` is a uid, gid or rid.
+
+    ``id``: above that of every message before it. ``mtime``: ms since 1970, as the receivers see
+    it. ``file``: the key of the file that it tells of. ``waiting``: the users that are to get it
+    and have not yet; it is unread for them until ``Delivered``. What is looked up does not say who
+    waits: it is empty there.
+    """
 
     kind: Conversation
     sender: int
@@ -51,6 +111,63 @@ class StoredMessage:
     msg: str
     attrs: str
     mtime: int
+    id: int = 0
+    file: str | None = None
+    waiting: tuple[int, ...] = ()
+
+    @property
+    def conversation(self) -> ConversationKey:
+        """The one that it belongs to."""
+        return conversation_key(self.kind, self.sender, self.target)
+
+    @property
+    def unread(self) -> Unread:
+        """What those for whom it waits have not got all of."""
+        return Unread(self.kind, self.sender if self.kind is Conversation.P2P else self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Which messages of one conversation are asked for, and how many of them.
+
+    ``conversation``: as StoredMessage has it. ``begin`` and ``end``: mtime, both included; None is
+    any. ``after``: the id behind which to go on, in the order asked for; None begins at the first.
+    ``mtypes``: None is any.
+    """
+
+    conversation: ConversationKey
+    count: int
+    newest_first: bool = False
+    begin: int | None = None
+    end: int | None = None
+    after: int | None = None
+    mtypes: frozenset[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a gate that starts has to know: every record, the newest messages, the last numbers."""
+
+    records: tuple[Record, ...] = ()
+    messages: tuple[StoredMessage, ...] = ()
+    last_id: int = 0
+    last_mtime: int = 0
+
+    def uids(self, table: Table) -> dict[int, frozenset[int]]:
+        """The users of each record of a table that has users."""
+        return {r.key: uids_of(r.value) for r in self.records if r.table is table}
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """How much a store holds: files (as sent; equal ones count each), bytes that they take."""
+
+    files: int
+    bytes: int
+    messages: int
+
+
+# --- effects ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +202,21 @@ class SaveFile:
 
 
 @dataclass(frozen=True, slots=True)
-class SaveMembers:
-    """Keep the whole membership of a group. Gives None."""
+class SaveMessages:
+    """Keep messages that tell of no file, all or nothing. Gives None."""
 
     effect_id: int
-    gid: int
-    members: frozenset[int]
+    messages: tuple[StoredMessage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRecord:
+    """Keep a value instead of any before; None forgets it. Gives None."""
+
+    effect_id: int
+    table: Table
+    key: int
+    value: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +237,87 @@ class ReadFile:
     length: int
 
 
-Effect = WriteBody | DropBody | SaveFile | SaveMembers | FindFile | ReadFile
+@dataclass(frozen=True, slots=True)
+class MakeThumbnail:
+    """Make the small picture of an image. Gives its bytes, or None where there can be none.
+
+    It takes a while: in no store it is for the loop to wait for (``Store.blocks``).
+    """
+
+    effect_id: int
+    file: StoredFile
+    make: Callable[[bytes], bytes | None] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FindHistory:
+    """Look up messages. Gives a tuple of StoredMessage, in the order asked for."""
+
+    effect_id: int
+    history: History
+
+
+@dataclass(frozen=True, slots=True)
+class FindUnread:
+    """Of which conversations has this user not got everything? Gives a tuple of Unread."""
+
+    effect_id: int
+    uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """This user has got this message. Gives None. Need not be safe before it is carried out.
+
+    What a power cut undoes of it is told as unread once more.
+    """
+
+    effect_id: int
+    uid: int
+    message_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClearUnread:
+    """This user knows of everything up to this message. Gives None."""
+
+    effect_id: int
+    uid: int
+    message_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class FindUsed:
+    """How much is held? Gives Used."""
+
+    effect_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tidy:
+    """Forget what is older than the store keeps, and is wanted no more. Gives None."""
+
+    effect_id: int
+    wall_ms: int
+
+
+Effect = (
+    WriteBody
+    | DropBody
+    | SaveFile
+    | SaveMessages
+    | SaveRecord
+    | FindFile
+    | ReadFile
+    | MakeThumbnail
+    | FindHistory
+    | FindUnread
+    | Delivered
+    | ClearUnread
+    | FindUsed
+    | Tidy
+)
+Result = StoredFile | bytes | tuple[StoredMessage, ...] | tuple[Unread, ...] | Used | None
 
 
 class Store(ABC):
@@ -123,7 +329,11 @@ class Store(ABC):
     blocking = True
     """Whether calls may wait for a disk; the adapters then run them in worker threads."""
 
-    def carry_out(self, effect: Effect) -> StoredFile | bytes | None:
+    def blocks(self, effect: Effect) -> bool:
+        """Whether this one is to be carried out in a worker thread."""
+        return self.blocking or isinstance(effect, MakeThumbnail)
+
+    def carry_out(self, effect: Effect) -> Result:
         """Do what *effect* says and give what it says. Raises StoreFault."""
         match effect:
             case WriteBody():
@@ -135,15 +345,42 @@ class Store(ABC):
             case SaveFile():
                 self.save_file(effect.file, effect.messages, effect.rest)
                 return None
-            case SaveMembers():
-                self.save_members(effect.gid, effect.members)
+            case SaveMessages():
+                self.save_messages(effect.messages)
+                return None
+            case SaveRecord():
+                self.save_record(effect.table, effect.key, effect.value)
                 return None
             case FindFile():
                 return self.find_file(effect.key)
             case ReadFile():
                 return self.read_file(effect.key, effect.offset, effect.length)
+            case MakeThumbnail():
+                return effect.make(self.read_file(effect.file.key, 0, effect.file.size))
+            case FindHistory():
+                return self.find_history(effect.history)
+            case FindUnread():
+                return self.find_unread(effect.uid)
+            case Delivered():
+                self.delivered(effect.uid, effect.message_id)
+                return None
+            case ClearUnread():
+                self.clear_unread(effect.uid, effect.message_id)
+                return None
+            case FindUsed():
+                return self.used()
+            case Tidy():
+                self.tidy(effect.wall_ms)
+                return None
             case _:
                 assert_never(effect)
+
+    @abstractmethod
+    def kept(self, since: int) -> Kept:
+        """For a gate that starts; the messages are those with mtime *since* or later.
+
+        Raises StoreFault.
+        """
 
     @abstractmethod
     def write_body(self, key: str, data: bytes) -> None:
@@ -165,8 +402,12 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def save_members(self, gid: int, members: frozenset[int]) -> None:
-        """Keep the whole membership of a group, instead of any before. Raises StoreFault."""
+    def save_messages(self, messages: Sequence[StoredMessage]) -> None:
+        """Keep all or nothing. Raises StoreFault."""
+
+    @abstractmethod
+    def save_record(self, table: Table, key: int, value: str | None) -> None:
+        """Keep *value* instead of any before; None forgets it. Raises StoreFault."""
 
     @abstractmethod
     def find_file(self, key: str) -> StoredFile | None:
@@ -177,79 +418,28 @@ class Store(ABC):
         """*length* bytes of a file from *offset*. Raises StoreFault when they are not there."""
 
     @abstractmethod
-    def groups(self) -> dict[int, frozenset[int]]:
-        """Every group with its members, for a gate that starts. Raises StoreFault."""
+    def find_history(self, history: History) -> tuple[StoredMessage, ...]:
+        """At most ``history.count`` messages, in the order asked for. Raises StoreFault."""
 
     @abstractmethod
-    def messages(self) -> list[StoredMessage]:
-        """Every message that is kept, for a gate that starts. Raises StoreFault."""
+    def find_unread(self, uid: int) -> tuple[Unread, ...]:
+        """The conversations with messages that wait for this user. Raises StoreFault."""
 
+    @abstractmethod
+    def delivered(self, uid: int, message_id: int) -> None:
+        """This message waits for this user no more. Raises StoreFault."""
 
-class MemoryStore(Store):
-    """Keeps everything in memory, up to *max_bytes* of files; for tests and demonstrations."""
+    @abstractmethod
+    def clear_unread(self, uid: int, message_id: int) -> None:
+        """Nothing up to this message waits for this user any more. Raises StoreFault."""
 
-    blocking = False
+    @abstractmethod
+    def tidy(self, wall_ms: int) -> None:
+        """Forget what is older than this store keeps. Raises StoreFault."""
 
-    def __init__(self, *, max_bytes: int = MEMORY_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._bodies: dict[str, bytearray] = {}  # of files that are still coming
-        self._files: dict[str, tuple[StoredFile, bytes]] = {}
-        self._groups: dict[int, frozenset[int]] = {}
-        self._messages: dict[tuple[object, ...], deque[StoredMessage]] = {}
+    @abstractmethod
+    def used(self) -> Used:
+        """How much is held, for figures. Raises StoreFault."""
 
-    def write_body(self, key: str, data: bytes) -> None:
-        """Take some bytes; StoreFault when there is no room."""
-        self._make_room(len(data))
-        self._bodies.setdefault(key, bytearray()).extend(data)
-
-    def drop_body(self, key: str) -> None:
-        """Forget them."""
-        self._bytes -= len(self._bodies.pop(key, b""))
-
-    def save_file(self, file: StoredFile, messages: Sequence[StoredMessage], rest: bytes) -> None:
-        """Keep them; StoreFault when there is no room."""
-        written = self._bodies.get(file.key, b"")
-        self.drop_body(file.key)
-        size = len(written) + len(rest)
-        if size != file.size:
-            raise StoreFault(f"{size} bytes came of a file of {file.size}")
-        self._make_room(size)
-        self._files[file.key] = (file, bytes(written) + rest)
-        for message in messages:
-            conversation: tuple[object, ...] = (message.kind, message.target)
-            if message.kind is Conversation.P2P:
-                pair = sorted((message.sender, message.target))
-                conversation = (message.kind, *pair)
-            history = self._messages.setdefault(conversation, deque(maxlen=HISTORY))
-            history.append(message)
-
-    def save_members(self, gid: int, members: frozenset[int]) -> None:
-        """Keep the membership."""
-        self._groups[gid] = members
-
-    def find_file(self, key: str) -> StoredFile | None:
-        """The file with this key."""
-        return self._files[key][0] if key in self._files else None
-
-    def read_file(self, key: str, offset: int, length: int) -> bytes:
-        """A part of a file."""
-        if key not in self._files:
-            raise StoreFault("no such file")
-        part = self._files[key][1][offset : offset + length]
-        if offset < 0 or len(part) != length:
-            raise StoreFault(f"{length} bytes at {offset} were asked for, there are {len(part)}")
-        return part
-
-    def groups(self) -> dict[int, frozenset[int]]:
-        """Every group with its members."""
-        return dict(self._groups)
-
-    def messages(self) -> list[StoredMessage]:
-        """Every message, conversation by conversation."""
-        return [message for history in self._messages.values() for message in history]
-
-    def _make_room(self, size: int) -> None:
-        if self._bytes + size > self._max_bytes:
-            raise StoreFault(f"no room for {size} bytes: the limit is {self._max_bytes}")
-        self._bytes += size
+    def close(self) -> None:  # noqa: B027 (there is nothing to close in memory)
+        """Let go of everything. Called once, when no call is under way."""

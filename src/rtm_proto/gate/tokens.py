@@ -1,14 +1,15 @@
-"""Tokens: for files, each for one send, of one user, to one target; and for the login of a user."""
+"""Tokens: for files, each for one send, of one user, to one target; and digests of login tokens."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 TOKEN_LIFE = 60.0  # seconds
 MAX_TOKENS = 100_000  # tokens that wait to be used; beyond it the oldest is forgotten
-MAX_LOGIN_TOKENS = 100_000  # users with a token of their own; beyond it the oldest is forgotten
+NO_DIGEST = "0" * 64  # of no token
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +71,6 @@ class Tokens:
         self._grants.pop(token, None)
 
 
-class LoginTokens:
-    """What servers got for their users to log in with: one token for each user, the newest.
-
-    It is good for any number of logins, until there is a newer one or the gate ends.
-    """
-
-    def __init__(self, make: Callable[[], str], *, bound: int = MAX_LOGIN_TOKENS) -> None:
-        """*make* gives a fresh text that cannot be guessed (128 random bits or more)."""
-        self._make = make
-        self._bound = bound
-        self._tokens: OrderedDict[int, str] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._tokens)
-
-    def issue(self, uid: int) -> str:
-        """A new token for *uid*, instead of any before."""
-        self._tokens.pop(uid, None)
-        while self._tokens and len(self._tokens) >= self._bound:
-            self._tokens.popitem(last=False)
-        token = self._tokens[uid] = self._make()
-        return token
-
-    def of(self, uid: int) -> str:
-        """The token of *uid*, or ``""``."""
-        return self._tokens.get(uid, "")
+def token_digest(token: str) -> str:
+    """What is kept of a login token, and compared: sha256, lower-case hex."""
+    return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()

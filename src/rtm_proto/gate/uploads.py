@@ -23,6 +23,7 @@ from ..errors import PayloadError, StoreFault
 from ..events import QuestBegun, QuestId, QuestPiece, QuestReceived
 from ..payload import Params
 from ..payload_reader import PayloadReader
+from .actions import HEAD
 from .decisions import BODY_LIFE, Body, Refuse, Visitor
 from .store import DropBody, WriteBody
 from .tokens import TOKEN_LIFE
@@ -49,6 +50,7 @@ class _Upload:
     __slots__ = (
         "digest",
         "ended",
+        "head",
         "key",
         "method",
         "over",
@@ -67,6 +69,7 @@ class _Upload:
         self.until = until  # the body has to be here by then
         self.reader = PayloadReader("file", limit_code=Code.FILE_TOO_LARGE)
         self.digest = md5(usedforsecurity=False)
+        self.head = b""  # of the body
         self.rest = bytearray()  # of the body, not given to the store yet
         self.with_store = 0  # bytes of it that the store is at
         self.written = 0  # bytes of it that were given to the store
@@ -198,6 +201,7 @@ class Uploads:
         try:
             for part in reader.feed(data):
                 upload.digest.update(part)
+                upload.head += part[: HEAD - len(upload.head)]
                 upload.rest += part
         finally:  # also before a fault that came behind it: how the bytes are cut does not matter
             if not known and reader.size is not None:
@@ -241,7 +245,7 @@ class Uploads:
         size, digest = upload.reader.size, upload.digest.hexdigest()
         if size is not None:
             rest = upload.take(self._piece)
-            params["file"] = Body(upload.key, size, digest, upload.written, rest)
+            params["file"] = Body(upload.key, size, digest, upload.written, rest, upload.head)
         self._forget(upload)
         self.whole.append(QuestReceived(upload.quest_id, upload.method, params))
 

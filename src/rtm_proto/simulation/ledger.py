@@ -14,6 +14,9 @@ What the service promises, and what is checked, the moment it happens or when al
     a reader                    whose login was good, and whose stream was whole, when the gate
                                 was told that a file is stored, gets the event, unless the login
                                 or the stream ends before; what it misses is found in the store
+    unread                      a message is, for everybody whom it is for by name, until it is
+                                told to be delivered, and it is only told so of what is read in the
+                                end
     a file token                goes into one attempt, and never into a text
     a calm seed                 every call succeeds, at its first attempt
 """
@@ -26,8 +29,19 @@ from dataclasses import dataclass, field
 from ..codes import Code
 from ..errors import FileNotSent, FileRefused, OutcomeUnknown, SendFailed, StoreFault
 from ..flows.transfer import FileSent
-from ..gate.gate import Visit
-from ..gate.store import DropBody, Effect, SaveFile, SaveMembers, Store, WriteBody
+from ..gate.store import (
+    Delivered,
+    DropBody,
+    Effect,
+    SaveFile,
+    SaveRecord,
+    Store,
+    Table,
+    Unread,
+    WriteBody,
+    uids_of,
+)
+from ..gate.visit import Visit
 from ..received import Conversation, FileReceived
 from .clock import Clock
 from .trace import Trace
@@ -110,6 +124,8 @@ class Ledger:
         self._keys: dict[tuple[object, ...], str] = {}
         self._entitled: dict[str, frozenset[int]] = {}  # uids, when the gate was told
         self._seen: dict[tuple[int, int], None] = {}  # reader and number of the message
+        self._unread: dict[tuple[int, int], Message] = {}  # by reader and id
+        self._delivered: dict[tuple[int, int], None] = {}  # reader and number of the message
         self._owed: dict[tuple[int, int], Presence] = {}
         self._tokens: dict[str, bool] = {}  # and whether an attempt has used it
         self._codes: list[int] = []
@@ -118,14 +134,18 @@ class Ledger:
 
     def gate_started(self, store: Store) -> None:
         """A gate begins with what *store* gives; that is everything that was ever confirmed."""
-        self._groups = store.groups()
+        self._groups = store.kept(0).uids(Table.MEMBERS)
         self.check_store(store)
 
     def check_store(self, store: Store) -> None:
         """Everything that was ever kept is there."""
-        kept = {(m.kind, m.sender, m.target, m.mid) for m in store.messages()}
+        kept = {(m.kind, m.sender, m.target, m.mid) for m in store.kept(0).messages}
         for key, name in self._keys.items():
             self._check(key in kept, f"{name} was kept, and the store has lost it")
+        for (uid, _), message in self._unread.items():
+            of = message.sender if message.kind is Conversation.P2P else message.target
+            found = Unread(message.kind, of) in store.find_unread(uid)
+            self._check(found, f"message {message.number} is neither delivered to {uid} nor unread")
 
     def gate_crashed(self) -> None:
         """The gate's process is gone."""
@@ -183,12 +203,19 @@ class Ledger:
             == (sent.kind, sent.sender, sent.target, sent.mid),
             f"{name} was sent as {sent}, is to be stored as {message}",
         )
+        if sent.target not in self._regrouped:
+            named = [] if sent.kind is Conversation.ROOM else sorted(self._entitled_to(sent))
+            self._check([*message.waiting] == named, f"{name} does not wait for {named}: {message}")
         body = self._bodies.pop(effect.file.key, b"") + effect.rest
         self._check(body == sent.body, f"{name} is to be stored with other bytes")
         self._check(not sending.odd, f"{name} is to be stored, and has no such bytes")
 
     def stored(self, effect: Effect) -> None:
         """The store has kept something, whether or not the gate will hear of it."""
+        if isinstance(effect, Delivered):
+            read = self._unread.pop((effect.uid, effect.message_id), None)
+            if read is not None:
+                self._delivered[effect.uid, read.number] = None
         if not isinstance(effect, SaveFile):
             return
         (stored,), name = effect.messages, effect.file.name
@@ -201,6 +228,7 @@ class Ledger:
         if message.stored_as is not None:
             raise Violation(f"message {message.number} is stored twice, as {name} the second time")
         message.stored_as = self._stored[name] = effect
+        self._unread.update({(uid, stored.id): message for uid in stored.waiting})
         if isinstance(sending.outcome, (FileRefused, FileNotSent)):
             raise Violation(f"{name} is stored, and was {_name(sending.outcome)}")
 
@@ -208,8 +236,8 @@ class Ledger:
         """The gate is being told: whoever is entitled and there is owed the event."""
         if fault is not None:
             return
-        if isinstance(effect, SaveMembers):
-            self._groups[effect.gid] = effect.members
+        if isinstance(effect, SaveRecord) and effect.table is Table.MEMBERS:
+            self._groups[effect.key] = uids_of(effect.value or "[]")
         if isinstance(effect, SaveFile):
             message = self._sendings[effect.file.name].message
             self._entitled[effect.file.name] = self._entitled_to(message)
@@ -330,6 +358,10 @@ class Ledger:
         for uid, numbers in missing.items():
             text = f"{uid} was there, and never got messages {numbers}"
             self._check(len(numbers) <= lost.get(uid, 0), text)
+        for uid in {uid for uid, _ in self._delivered}:
+            never = [n for u, n in self._delivered if u == uid and (u, n) not in self._seen]
+            text = f"messages {never} were told to be delivered to {uid}, who never got them"
+            self._check(len(never) <= lost.get(uid, 0), text)
         for name, sending in self._sendings.items():
             self._check(sending.outcome is not None, f"{name} has never ended")
 

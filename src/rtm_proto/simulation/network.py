@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import pairwise
 
-from ..gate.gate import Visit
+from ..gate.visit import Visit
 from .chance import Chance
 from .clock import Clock
 from .trace import Trace

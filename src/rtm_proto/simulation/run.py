@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from ..connection import MAX_UNSENT
 from ..gate.gate import Held
+from ..gate.store import Table, text_of_uids
 from .chance import Chance
 from .clock import Clock
 from .ledger import Ledger, Violation
@@ -72,7 +73,7 @@ class Simulation:
         store = make_store()
         groups = {GROUP: frozenset(uids[:-1])}
         for gid, members in groups.items():
-            store.save_members(gid, members)
+            store.save_record(Table.MEMBERS, gid, text_of_uids(members))
         self._ledger = Ledger(self._clock, self._sky, self._trace, groups)
         parts = parts or Parts()
         self._world = World(self._clock, chance, self._sky, self._trace, self._ledger, parts)

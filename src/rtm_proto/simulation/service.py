@@ -3,7 +3,7 @@
     dial ─► Stream ─► Wire ─► Visit ─► Gate ─► effects ─(time, faults, a crash)─► store ─► Gate
 
 When the gate crashes, what the store was doing is kept or not, as it happens, and nobody hears of
-it; the next gate begins with what ``store.groups()`` and ``store.messages()`` give.
+it; the next gate begins with what ``store.kept`` gives.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from ..address import Address
 from ..codes import Code
 from ..errors import ConnectFailed, StoreFault
 from ..gate.decisions import Body, Push, Refuse
-from ..gate.gate import Gate, GateSettings, Visit
-from ..gate.store import DropBody, Effect, MemoryStore, SaveFile, SaveMembers, StoredFile
+from ..gate.gate import Gate
+from ..gate.memory import MemoryStore
+from ..gate.settings import GateSettings, Port
+from ..gate.store import DropBody, Effect, Result, SaveFile, SaveRecord
+from ..gate.visit import Visit
 from ..payload import Params
 from ..received import PUSHES
 from .chance import Chance
@@ -82,7 +85,7 @@ class SimulatedGate(Gate):
 
     def take_unheard(self, params: Params, method: str, *, now: float) -> None:
         """The same, for nobody: the answer goes nowhere."""
-        nobody = Visit(self, "nobody", on_file_port=True)
+        nobody = Visit(self, "nobody", port=Port.FILES)
         super().quest(nobody, 0, method, params, now=now)
 
     def turn_away(self, params: Params) -> None:
@@ -147,7 +150,9 @@ class Service:
             raise ConnectFailed(f"could not connect to {address}: refused")
         self._arrived += 1
         stream = Stream(clock, self._chance, self._sky, self._trace, f"{name}.{self._arrived}")
-        visit = self.gate.visit(stream.name, on_file_port=address.port == FILE_PORT)
+        visit = self.gate.visit(
+            stream.name, port=Port.FILES if address.port == FILE_PORT else Port.MAIN
+        )
 
         def collect(now: float) -> None:
             visit.collect(now=now)
@@ -204,7 +209,7 @@ class Service:
             stream.vanish(told=told)
         under_way, self._under_way = self._under_way, {}
         for effect in under_way.values():
-            if self._chance.happens(0.5) and isinstance(effect, (SaveFile, SaveMembers)):
+            if self._chance.happens(0.5) and isinstance(effect, (SaveFile, SaveRecord)):
                 self._trace.say("store", "an effect is kept, and the gate is gone")
                 self._keep(effect)
         self._ledger.gate_crashed()
@@ -259,7 +264,7 @@ class Service:
                 self._double(effect)
         self.carry_out_effects()
 
-    def _keep(self, effect: Effect) -> tuple[StoredFile | bytes | None, StoreFault | None]:
+    def _keep(self, effect: Effect) -> tuple[Result, StoreFault | None]:
         try:
             result = self.store.carry_out(effect)
         except StoreFault as fault:
@@ -269,8 +274,8 @@ class Service:
                 self._trace.say(
                     "store", f"keeps {effect.file.name} as mid {effect.messages[0].mid}"
                 )
-            case SaveMembers():
-                self._trace.say("store", f"keeps members {sorted(effect.members)}")
+            case SaveRecord():
+                self._trace.say("store", f"keeps {effect.table.value} {effect.value}")
             case _:
                 pass
         self._ledger.stored(effect)

@@ -19,7 +19,8 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Literal, Protocol, TypeVar
 
-from ..gate.store import MemoryStore, StoredFile, StoredMessage
+from ..gate.memory import MemoryStore
+from ..gate.store import StoredFile, StoredMessage
 from .scripted import Faults, ScriptedGate
 
 Result = TypeVar("Result")

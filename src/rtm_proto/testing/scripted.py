@@ -23,13 +23,15 @@ from typing import Literal
 from ..errors import StoreFault
 from ..events import CloseKind, CloseReason, QuestId
 from ..gate.decisions import Answer, Push, Refuse
-from ..gate.gate import Gate, GateSettings, Visit
-from ..gate.store import Effect, Store, StoredFile
+from ..gate.gate import Gate
+from ..gate.settings import GateSettings, Port
+from ..gate.store import Effect, Result, Store
+from ..gate.visit import Visit
 from ..link import Buffer
 from ..payload import Params
 from ..received import PUSHES
 
-Port = Literal["main", "file"]
+PortName = Literal["main", "file"]
 
 TICK = 0.1  # seconds between two readings of a slow reader
 AT_ONCE = float("-inf")
@@ -137,7 +139,7 @@ class Faults:
         *,
         received: int | None = None,
         sent: int | None = None,
-        port: Port = "file",
+        port: PortName = "file",
         times: int = 1,
     ) -> Order:
         """Drop the next stream to *port* after so many bytes from the client, or to it.
@@ -150,11 +152,11 @@ class Faults:
             return self._add(Order("drop_sent", port, times, size=sent))
         return self._add(Order("drop_received", port, times, size=received or 0))
 
-    def delay_stream(self, seconds: float, *, port: Port = "file", times: int = 1) -> Order:
+    def delay_stream(self, seconds: float, *, port: PortName = "file", times: int = 1) -> Order:
         """Take the next stream to *port*, and hear nothing of it for *seconds*."""
         return self._add(Order("delay_stream", port, times, seconds=seconds))
 
-    def read_slowly(self, rate: int, *, port: Port = "file", times: int = 1) -> Order:
+    def read_slowly(self, rate: int, *, port: PortName = "file", times: int = 1) -> Order:
         """Read the next stream to *port* at *rate* bytes a second, from its first byte on."""
         return self._add(Order("read_slowly", port, times, size=rate))
 
@@ -210,14 +212,22 @@ _DROPPED = CloseReason(CloseKind.LOCAL, "dropped by order")
 class ScriptedVisit(Visit):
     """A visit that some orders are about."""
 
-    def __init__(self, gate: ScriptedGate, name: str, *, on_file_port: bool) -> None:
+    def __init__(
+        self,
+        gate: ScriptedGate,
+        name: str,
+        *,
+        port: Port,
+        tls: bool = False,
+        peer: str | None = None,
+    ) -> None:
         """For ``ScriptedGate.visit``."""
-        super().__init__(gate, name, on_file_port=on_file_port)
+        super().__init__(gate, name, port=port, tls=tls, peer=peer)
         self.marks: dict[QuestId, Order] = {}
         """The orders about an answer that is still owed."""
         self._scripted = gate
         self._faults = gate.faults
-        self._order = gate.faults.take("file" if on_file_port else "main", *_ON_STREAM)
+        self._order = gate.faults.take("file" if port is Port.FILES else "main", *_ON_STREAM)
         self._later: list[tuple[float, Callable[[float], object]]] = []
         self._received = 0
         self._sent = 0
@@ -440,10 +450,10 @@ class ScriptedGate(Gate):
         self._store = store
         self._under_way: dict[int, Effect] = {}  # of this life, by the object's own id
 
-    def visit(self, name: str, *, on_file_port: bool) -> Visit:
-        """A stream was accepted; *name* is for logs."""
-        visit = ScriptedVisit(self, name, on_file_port=on_file_port)
-        self._visits[visit.visitor] = visit
+    def visit(self, name: str, *, port: Port, tls: bool = False, peer: str | None = None) -> Visit:
+        """A stream was accepted; *name* and the address of the *peer* are for logs."""
+        visit = ScriptedVisit(self, name, port=port, tls=tls, peer=peer)
+        self.welcome(visit)
         return visit
 
     def quest(
@@ -480,7 +490,7 @@ class ScriptedGate(Gate):
     def carried_out(
         self,
         effect: Effect,
-        result: StoredFile | bytes | None,
+        result: Result,
         fault: StoreFault | None,
         *,
         now: float,

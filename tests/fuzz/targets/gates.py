@@ -12,9 +12,12 @@ from rtm_proto.attrs import file_sign, write_attrs
 from rtm_proto.connection import Connection
 from rtm_proto.errors import StoreFault
 from rtm_proto.events import CloseKind, CloseReason
-from rtm_proto.gate.decisions import Limits, Visitor
-from rtm_proto.gate.gate import Gate, GateSettings, Visit
-from rtm_proto.gate.store import Effect, MemoryStore, StoredFile
+from rtm_proto.gate.decisions import Limits, Rate, Visitor
+from rtm_proto.gate.gate import Gate
+from rtm_proto.gate.memory import MemoryStore
+from rtm_proto.gate.settings import GateSettings, Port
+from rtm_proto.gate.store import Effect, Result
+from rtm_proto.gate.visit import Visit
 from rtm_proto.link import Link
 from rtm_proto.package import Kind, Splitter, encode_answer, encode_oneway, encode_quest
 from rtm_proto.payload import encode
@@ -26,25 +29,28 @@ from .links import UPGRADE
 PID = 11000001
 USERS = {uid: f"token of {uid}" for uid in (1001, 1002, 1003)}
 ENDPOINT = "gate.test:13461"
-LIMITS = Limits(max_file=700, max_rooms=2, max_members=3)
+LIMITS = Limits(
+    max_file=700, max_rooms=2, max_members=3, max_blocks=2, max_waiting=8, user_calls=Rate(1, 20)
+)
 PIECES = (65_536, 64)  # bytes of a quest that comes whole, on the file port
+PORTS = (Port.MAIN, Port.FILES, Port.MAIN, Port.OPERATOR)
 MAX_VISITS = 6
 MAX_STORED = 2000  # bytes of files
 METHODS = (
-    "auth",
-    "bye",
-    "ping",
-    "filetoken",
-    "sendfile",
-    "sendgroupfile",
-    "sendroomfile",
-    "enterroom",
-    "leaveroom",
-    "addgroupmembers",
-    "delgroupmembers",
-    "*ping",
-    "*status",
-    "nothing",
+    *("auth", "bye", "ping", "filetoken", "sendfile", "sendgroupfile", "sendroomfile"),
+    *("enterroom", "leaveroom", "addgroupmembers", "delgroupmembers"),
+    *("*ping", "*status", "nothing"),
+)
+ORDINARY = (  # with params that mean something
+    *("enterroom", "leaveroom", "addgroupmembers", "delgroupmembers"),
+    *("sendmsg", "sendgroupmsg", "sendroommsg", "sendmsgs", "broadcastmsg"),
+    *("getp2pmsg", "getgroupmsg", "getroommsg", "getbroadcastmsg", "getunread", "cleanunread"),
+    *("getuserrooms", "addroommember", "delroommember"),
+    *("getgroupmembers", "getusergroups", "isgroupmember", "delgroup"),
+    *("addblacks", "delblacks", "getblacks", "isblack", "isblacks"),
+    *("addprojectblack", "removeprojectblack", "isprojectblack"),
+    *("addgroupban", "removegroupban", "isbanofgroup", "addroomban", "removeroomban"),
+    *("isbanofroom", "gettoken", "removetoken", "kickout", "uploadfile", "stats"),
 )
 SENDS = (("sendfile", "to"), ("sendgroupfile", "gid"), ("sendroomfile", "rid"))
 SPANS = (0.0, 0.5, 1.0, 5.0, 10.0, 20.0, 60.0, 2000.0)  # seconds
@@ -128,7 +134,7 @@ class _Run:
         what, detail = choices.byte() % 16, choices.byte()
         guest = self._guests[detail % len(self._guests)] if self._guests else None
         if what == 0 or guest is None:
-            self._arrive(on_file_port=detail & 1 == 1)
+            self._arrive(port=PORTS[detail & 3])
         elif what == 1:
             self._say(guest, choices.chunk())
         elif what == 2:
@@ -145,7 +151,7 @@ class _Run:
         elif what == 6:
             self._send_file(guest, choices)
         elif what == 7:
-            self._change(guest, choices.byte())
+            self._ask_ordinary(guest, choices.byte(), choices.byte())
         elif what == 8:
             self._wait(SPANS[detail >> 5])
         elif what == 9:
@@ -200,10 +206,10 @@ class _Run:
 
     # --- what guests do ---
 
-    def _arrive(self, *, on_file_port: bool) -> None:
+    def _arrive(self, *, port: Port) -> None:
         if len(self._guests) < MAX_VISITS:
             name = f"guest {len(self._guests)}"
-            visit = self._gate.visit(name, on_file_port=on_file_port)
+            visit = self._gate.visit(name, port=port)
             self._guests.append(_Guest(visit))
             visit.connected(now=self._now)
 
@@ -251,10 +257,22 @@ class _Run:
         }
         self._ask(guest, cmd, encode(params))
 
-    def _change(self, guest: _Guest, choice: int) -> None:
-        method = METHODS[7 + choice % 4]
-        target, uids = 1001 + (choice >> 2) % 4, [1001, 1002, 1003, 1004][: (choice >> 4) % 5]
-        self._ask(guest, method, encode({"rid": target, "gid": target, "uids": uids}))
+    def _ask_ordinary(self, guest: _Guest, which: int, choice: int) -> None:
+        target, uids = 1001 + choice % 4, [1001, 1002, 1003, 1004][: (choice >> 2) % 5]
+        params: dict[str, object] = {
+            **dict.fromkeys(("rid", "gid", "to", "ouid", "uid", "buid"), target),
+            **dict.fromkeys(("uids", "tos", "blacks", "buids"), uids),
+            "from": 1001 + (choice >> 5) % 4,
+            "mid": 1 + (choice >> 4),
+            "mtype": 30,
+            "msg": "x" * choice,
+            "btime": choice - 100,
+            "desc": choice & 1 == 1,
+            "num": choice >> 3,
+            "lastid": choice >> 5,
+            "clear": choice & 2 == 2,
+        }
+        self._ask(guest, ORDINARY[which % len(ORDINARY)], encode(params))
 
     def _fetch(self, guest: _Guest, choice: int) -> None:
         key = self._made[choice % len(self._made)] if self._made else "none"
@@ -302,7 +320,7 @@ class _Run:
         self._effects += self._gate.effects()
         if self._effects:
             effect = self._effects.pop(detail % len(self._effects))
-            result: StoredFile | bytes | None = None
+            result: Result = None
             fault: StoreFault | None = None
             try:
                 if detail & 0x80:
