@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import md5
@@ -19,7 +20,7 @@ import pytest
 
 from rtm_proto.command import main
 from rtm_proto.command.demo import PICTURE
-from rtm_proto.package import MAX_PACKAGE, Kind, Splitter, encode_answer
+from rtm_proto.package import MAX_PACKAGE, Kind, Splitter, encode_answer, encode_quest
 from rtm_proto.payload import encode
 
 PID = "11000001"
@@ -413,7 +414,8 @@ def test_ctrl_c_ends_a_gate_and_its_listener_waits_for_another(runtime: str) -> 
     with ending(start(*command, module=f"rtm_{runtime}")) as process:
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
-        assert set(told) == {"url", "tcp_url", "file_endpoint"}
+        places = {"url", "tcp_url", "file_endpoint", "tls_url", "watch_url", "admin_socket"}
+        assert set(told) == places
         port = told["tcp_url"].rpartition(":")[2]
         with listener(told["tcp_url"], runtime, "--json") as other:
             process.send_signal(signal.SIGINT)
@@ -430,6 +432,108 @@ def test_ctrl_c_ends_a_gate_and_its_listener_waits_for_another(runtime: str) -> 
                 second.send_signal(signal.SIGINT)
                 second.communicate(timeout=TIME_LIMIT)
     assert (other.returncode, second.returncode) == (130, 130)
+
+
+# --- a gate of one's own, and its operators ------------------------------------------------------
+
+
+@contextmanager
+def own_gate(runtime: str, data: Path, *more: str) -> Generator[tuple[Any, dict[str, Any]]]:
+    """A gate with a data folder in a process of its own, and what it said of itself."""
+    ports = ["--port", "0", "--file-port", "0"]
+    command = ["gate", "--pid", PID, "--data", str(data), *ports, "--json", *more]
+    with ending(start(*command, module=f"rtm_{runtime}")) as process:
+        assert process.stdout is not None
+        yield process, json.loads(process.stdout.readline())
+
+
+@posix_only
+def test_a_gate_keeps_what_it_was_given_and_its_operators_administer_it(
+    runtime: str, tmp_path: Path, rtm: Shell
+) -> None:
+    data = tmp_path / "data"
+    token = ""
+    for _ in range(2):
+        with own_gate(runtime, data) as (process, told):
+            assert told["admin_socket"] == str(data / "admin.sock")
+            admin = ("admin", "--data", str(data))
+            if not token:
+                assert rtm(*admin, "group", "add", "5", "1001", "1002").out == "done\n"
+                token = rtm(*admin, "token", "1001").out.strip()
+            assert rtm(*admin, "group", "list", "5").out == "1001\n1002\n"
+            assert rtm(*admin, "group", "of", "1001", "--json").json == {"gids": [5]}
+            assert rtm(*admin, "stats", "--json").json["users"] == 0
+            assert rtm(*admin, "stats").out.startswith("health           ok\nready")
+            missing = rtm(*admin, "room", "add", "7", "1001")
+            assert missing.status == 1 and "200055 (not online)" in missing.err
+            send = ["send", told["tcp_url"], str(PICTURE), *who(1001, token), "--group", "5", "-q"]
+            assert rtm(*send).status == 0
+            process.terminate()
+            process.communicate(timeout=TIME_LIMIT)
+            assert process.returncode == 0
+    gone = rtm("admin", "--data", str(data), "stats")
+    assert gone.status == 3 and f"no gate listens at {data}/admin.sock" in gone.err
+    assert sorted(path.name for path in data.iterdir()) == ["bodies", "drafts", "gate.db", "lock"]
+
+
+@posix_only
+def test_a_second_gate_on_one_folder_does_not_start(
+    runtime: str, tmp_path: Path, rtm: Shell
+) -> None:
+    data = tmp_path / "data"
+    with own_gate(runtime, data):
+        second = rtm("gate", "--pid", PID, "--data", str(data), "--port", "0", "--file-port", "0")
+        assert second.status == 1
+        assert f"{data} is in use by another gate" in second.err and second.err.count("\n") == 1
+
+
+@posix_only
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_gate_that_is_told_to_stop_waits_for_what_is_under_way_until_it_is_told_again(
+    runtime: str, signals: int, tmp_path: Path
+) -> None:
+    with own_gate(runtime, tmp_path / "data", "--grace", "1h") as (process, told):
+        host, _, port = told["file_endpoint"].rpartition(":")
+        with socket.create_connection((host, int(port))) as upload:
+            upload.sendall(encode_quest(b"sendfile", encode({"file": bytes(200_000)}), 1)[:100_000])
+            until_it_comes(tmp_path / "data")
+            process.terminate()
+            assert "a second signal ends at once" in line_with(process.stderr, "stopping")
+            assert process.poll() is None
+            if signals == 2:
+                process.terminate()
+                process.communicate(timeout=TIME_LIMIT)
+        process.communicate(timeout=TIME_LIMIT)
+        assert process.returncode == 0
+
+
+def until_it_comes(data: Path) -> None:
+    """Wait until the gate knows of the upload."""
+    deadline = time.monotonic() + TIME_LIMIT
+    while time.monotonic() < deadline:
+        done = subprocess.run(
+            [sys.executable, "-m", "rtm_proto.command", "admin", "--json", "--data", str(data),
+             "stats"], capture_output=True, check=True, timeout=TIME_LIMIT,
+        )  # fmt: skip
+        if json.loads(done.stdout)["uploads"]:
+            return
+    raise AssertionError("it never came")
+
+
+@posix_only
+def test_the_log_is_json_for_who_asks_for_it(runtime: str, tmp_path: Path, rtm: Shell) -> None:
+    more = ("--log-format", "json", "--log-level", "debug", "--user", f"1001:{TOKENS[1001]}")
+    with own_gate(runtime, tmp_path / "data", *more) as (process, told):
+        wrong = ["send", told["url"], str(PICTURE), *who(1001, "wrong"), "--to", "1002"]
+        assert rtm(*wrong).status == 4
+        process.terminate()
+        _, err = process.communicate(timeout=TIME_LIMIT)
+    lines = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    [refused] = [line for line in lines if line["event"] == "no login"]
+    assert (refused["level"], refused["peer"]) == ("warning", "127.0.0.1")
+    assert refused["logger"] == f"rtm_{runtime}"
+    assert {"came", "left", "stopping"} <= {line["event"] for line in lines}
+    assert "wrong" not in err and TOKENS[1001] not in err
 
 
 @posix_only

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
+import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+import rtm_trio
 from rtm_proto.address import Address
 from rtm_proto.command import main
 from rtm_proto.command.demo import PICTURE
-from rtm_proto.command.exits import Exit
+from rtm_proto.command.exits import Exit, UsageError
+from rtm_proto.command.gate_options import GateOptions
 from rtm_proto.command.jobs import Job, open_job
 from rtm_proto.command.listening import Listening
+from rtm_proto.command.notify import notify
 from rtm_proto.command.options import (
     Account,
-    GateOptions,
     InspectOptions,
     ListenOptions,
     Request,
@@ -28,12 +38,15 @@ from rtm_proto.command.options import (
 )
 from rtm_proto.command.screen import QUIET, USUAL, OutputGone, Screen
 from rtm_proto.command.sending import Sending, mtype_of
-from rtm_proto.command.serving import Serving
+from rtm_proto.command.serving import Serving, admin_socket, prepare
+from rtm_proto.encryption import EncryptedLink
 from rtm_proto.errors import DownloadFailed, FileUnusable
 from rtm_proto.events import CloseKind, CloseReason
 from rtm_proto.files import Saved
 from rtm_proto.flows.steps import Progress, Stage
 from rtm_proto.flows.transfer import FileSent
+from rtm_proto.gate.settings import GateSettings, MoreSettings
+from rtm_proto.gate.store import Table
 from rtm_proto.received import (
     Conversation,
     Disconnected,
@@ -42,6 +55,9 @@ from rtm_proto.received import (
     Reconnected,
     parse_push,
 )
+from rtm_proto.testing.strict import QUIRKS
+
+posix_only = pytest.mark.skipif(os.name != "posix", reason="local sockets as POSIX has them")
 
 ACCOUNT = Account("ws://gate.example", 11000001, 1002, "t")
 
@@ -242,16 +258,114 @@ def test_a_file_that_is_too_large_is_refused_at_once(tmp_path: Path) -> None:
 # --- serving -------------------------------------------------------------------------------------
 
 
-def serving(streams: Streams, host: str, endpoint: str | None = None) -> None:
-    job = Serving(GateOptions(7, {2: "t", 1: "t"}, host, 1, 2, endpoint, {}), streams.screen)
-    job.started(Address("ws", host, 1), Address("ws", host, 2))
+@dataclass
+class Server:
+    """What a GateServer says of itself."""
+
+    address: Address
+    endpoint: str
+    tls_address: Address | None = None
+    watch_address: Address | None = None
+
+
+def options(**more: Any) -> GateOptions:
+    return GateOptions(**{"pid": 7, "users": {2: "t", 1: "t"}, **more})
+
+
+def serving(streams: Streams, host: str, endpoint: str | None = None, **server: Any) -> None:
+    job = Serving(options(host=(host,), endpoint=endpoint), streams.screen)
+    files = Address("ws", host, 2).authority
+    job.started(Server(Address("ws", host, 1), endpoint or files, **server))
     assert job.interrupted() == "ended"
 
 
-def test_a_gate_begins_with_its_groups() -> None:
+def test_a_gate_begins_with_its_groups(tmp_path: Path) -> None:
     members = {5: frozenset({1, 2})}
-    job = Serving(GateOptions(7, {1: "t"}, "h", 1, 2, None, members), Streams().screen)
-    assert job.store().groups() == members
+    for data in (None, str(tmp_path / "data")):
+        job = Serving(options(groups=members, data=data), Streams().screen)
+        store = job.arguments()["store"]
+        assert store.kept(0).uids(Table.MEMBERS) == members
+        job.close()
+        job.close()
+
+
+def test_a_group_that_is_kept_already_stays_as_it_is(tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    for members in ({1, 2}, {3}):
+        job = Serving(options(groups={5: frozenset(members)}, data=data), Streams().screen)
+        assert job.arguments()["store"].kept(0).uids(Table.MEMBERS) == {5: frozenset({1, 2})}
+        job.close()
+
+
+def test_what_a_gate_is_told_is_what_it_is_called_with(tmp_path: Path) -> None:
+    """Every option gets somewhere: into a call of ``serve_gate``, or is one of these."""
+    elsewhere = {
+        *("groups", "secret_file", "certificate", "key", "encryption_key", "data", "max_bytes"),
+        *("max_user_bytes", "history", "history_life", "thumbnails", "grace", "log_level"),
+        *("log_format", "recognise", "strict"),
+    }
+    job = Serving(options(), Streams().screen)
+    called = set(job.arguments())
+    told = {each.name for each in fields(GateOptions)}
+    assert told - called == elsewhere
+    known = set(inspect.signature(rtm_trio.serve_gate).parameters) | {*MoreSettings.__annotations__}
+    assert called <= known
+    job.close()
+
+
+def test_a_gate_is_strict_where_it_is_told_to(tmp_path: Path) -> None:
+    some, every = ("empty-pong",), ("no-close-frame", "all")
+    for names, quirks in ((some, {*some}), (every, {*QUIRKS})):
+        job = Serving(options(strict=names), Streams().screen)
+        gate = job.arguments()["make_gate"](
+            GateSettings(1, {}, "e:1"), wall_ms=lambda: 0, make_token=lambda: "t"
+        )
+        assert gate.quirks == quirks
+        job.close()
+    with pytest.raises(UsageError, match="strict: no quirk is called upside-down: there are"):
+        Serving(options(strict=("upside-down",)), Streams().screen).arguments()
+    assert "make_gate" not in Serving(options(), Streams().screen).arguments()
+
+
+def test_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text(" s3cret\n")
+    assert prepare(options(secret_file=str(path)))["secret"] == "s3cret"
+    for content, text in ((b" \n", "is empty"), (b"\xff", "is no text")):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=text):
+            prepare(options(secret_file=str(path)))
+
+
+def test_the_socket_of_operators_is_in_the_data_folder_unless_told() -> None:
+    assert admin_socket(options()) is None
+    assert admin_socket(options(data="d")) == os.path.join("d", "admin.sock")
+    assert admin_socket(options(data="d", admin_socket="s")) == "s"
+
+
+def test_a_certificate_and_a_key_are_read(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("gate.test")
+    both = tmp_path / "both.pem"
+    both.write_bytes(certificate.private_key_pem.bytes() + certificate.cert_chain_pems[0].bytes())
+    assert "ssl_context" in prepare(options(certificate=str(both)))
+    assert "ssl_context" not in prepare(options())
+    with pytest.raises(UsageError, match="no certificate and key that fit"):
+        authority.cert_pem.write_to_path(str(both))
+        prepare(options(certificate=str(both)))
+    with pytest.raises(FileNotFoundError):
+        prepare(options(certificate=str(both), key=str(tmp_path / "none")))
+
+
+def test_a_key_for_encryption_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    key = ec.generate_private_key(ec.SECP256K1())
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    link = prepare(options(encryption_key=str(path)))["raw_link"](max_package=1000)
+    assert isinstance(link, EncryptedLink)
+    path.write_text("none")
+    with pytest.raises(UsageError, match=r"encryption_key: .*key\.pem: "):
+        prepare(options(encryption_key=str(path)))
 
 
 def test_a_gate_prints_where_it_is() -> None:
@@ -259,13 +373,33 @@ def test_a_gate_prints_where_it_is() -> None:
     serving(streams, "gate.example")
     assert streams.out == "ws://gate.example:1/service/websocket tcp://gate.example:1\n"
     assert "project 7, users 1, 2, files on gate.example:2; Ctrl-C ends it" in streams.err
+    assert "kept in memory and gone" in streams.err
     streams = Streams(json=True)
-    serving(streams, "::1", "files.example:9")
+    serving(
+        streams,
+        "::1",
+        "files.example:9",
+        tls_address=Address("wss", "::1", 3),
+        watch_address=Address("ws", "127.0.0.1", 4),
+    )
     assert json.loads(streams.out) == {
         "url": "ws://[::1]:1/service/websocket",
         "tcp_url": "tcp://[::1]:1",
         "file_endpoint": "files.example:9",
+        "tls_url": "wss://[::1]:3/service/websocket",
+        "watch_url": "http://127.0.0.1:4",
+        "admin_socket": None,
     }
+    assert "with TLS: wss://[::1]:3" in streams.err
+    assert "figures: http://127.0.0.1:4/metrics" in streams.err
+
+
+def test_a_gate_with_tls_only_says_so() -> None:
+    streams = Streams()
+    job = Serving(options(data="kept-here", users={}), streams.screen)
+    job.started(Server(Address("wss", "g", 1), "g:2"))
+    assert streams.out == "wss://g:1/service/websocket tcps://g:1\n"
+    assert "no users" in streams.err and "everything is kept in kept-here" in streams.err
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
@@ -276,6 +410,34 @@ def test_a_gate_on_every_address_needs_an_endpoint(host: str) -> None:
     streams = Streams()
     serving(streams, host, "files.example:9")
     assert "give --endpoint" not in streams.err
+
+
+@posix_only
+def test_the_service_manager_is_told_how_a_gate_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        streams = Streams()
+        serving(streams, "g")
+        assert manager.recv(100) == b"READY=1"
+        Serving(options(grace=5.0), streams.screen).stopping()
+        assert manager.recv(100) == b"STOPPING=1"
+        assert "may take 5 s; a second signal ends at once" in streams.err
+    assert not notify("READY=1", {"NOTIFY_SOCKET": path}), "nobody is there any more"
+    assert not notify("READY=1", {})
+    assert not notify("READY=1", {"NOTIFY_SOCKET": "relative"})
+
+
+@posix_only
+def test_a_manager_may_listen_at_an_abstract_address() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        name = f"rtm-test-{os.getpid()}"
+        manager.bind(f"\0{name}")
+        assert notify("READY=1", {"NOTIFY_SOCKET": f"@{name}"})
+        assert manager.recv(100) == b"READY=1"
 
 
 # --- main and the adapter ------------------------------------------------------------------------

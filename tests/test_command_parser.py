@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from rtm_proto.command import main
+from rtm_proto.command.acts import AdminQuest
 from rtm_proto.command.exits import UsageError
+from rtm_proto.command.gate_options import GateOptions
 from rtm_proto.command.options import (
     Account,
+    AdminOptions,
     DemoOptions,
-    GateOptions,
     InspectOptions,
     ListenOptions,
     Request,
@@ -63,9 +65,9 @@ def test_a_runtime_that_is_given_is_not_chosen() -> None:
 
 def test_a_gate_has_users() -> None:
     request = read("gate", "--pid", "7", "--user", "1:a", "--user", "2:b:c")
-    assert request.options == GateOptions(
-        7, {1: "a", 2: "b:c"}, "127.0.0.1", 13321, 13461, None, {}
-    )
+    users = {1: "a", 2: "b:c"}
+    assert request.options == GateOptions(pid=7, users=users, tls_port=None, tls_file_port=None)
+    assert (request.options.port, request.options.file_port) == (13321, 13461)
 
 
 def test_a_gate_has_groups() -> None:
@@ -92,7 +94,7 @@ def test_a_send_has_one_target() -> None:
     ):
         request = read(*SEND, "--token", "t", option, "5")
         assert request.options == SendOptions(
-            account, "photo.jpg", kind, 5, None, 0, 20.0, None, "auto"
+            account, "photo.jpg", kind, 5, None, 0, 20.0, None, "auto", None
         )
     assert "required" in fault(*SEND, "--token", "t")
     assert "not allowed with" in fault(*SEND, "--token", "t", "--to", "1", "--room", "2")
@@ -112,6 +114,75 @@ def test_a_listener_takes_what_it_may_be_told() -> None:
     assert read(*LISTEN).options == ListenOptions(account, None, (), None)
     more = ["--download", "d", "--room", "3", "--room", "4", "--count", "2"]
     assert read(*LISTEN, *more).options == ListenOptions(account, "d", (3, 4), 2)
+
+
+def test_a_proxy_is_checked_and_never_shown() -> None:
+    proxy = f"socks5://me:{SECRET}@proxy.example:1080"
+    for argv in ([*SEND, "--token", "t", "--to", "1"], LISTEN):
+        request = read(*argv, "--proxy", proxy)
+        assert isinstance(request.options, SendOptions | ListenOptions)
+        assert request.options.proxy == proxy
+        assert SECRET not in repr(request)
+        text = fault(*argv, "--proxy", proxy.replace("socks5", "ftp"))
+        assert "--proxy: expected http://HOST:PORT or socks5://HOST:PORT" in text
+        assert SECRET not in text
+
+
+@pytest.mark.parametrize(
+    ("argv", "method", "params"),
+    [
+        (["token", "5"], "gettoken", {"uid": 5}),
+        (["removetoken", "5"], "removetoken", {"uid": 5}),
+        (["kick", "5"], "kickout", {"uid": 5}),
+        (["ban", "5"], "addprojectblack", {"uid": 5, "btime": 0}),
+        (["ban", "5", "--for", "2h"], "addprojectblack", {"uid": 5, "btime": 7200}),
+        (["ban", "5", "--for=9", "--group=-6"], "addgroupban", {"gid": -6, "uid": 5, "btime": 9}),
+        (["ban", "5", "--room", "7"], "addroomban", {"rid": 7, "uid": 5, "btime": 0}),
+        (["unban", "5"], "removeprojectblack", {"uid": 5}),
+        (["unban", "5", "--group", "6"], "removegroupban", {"gid": 6, "uid": 5}),
+        (["unban", "5", "--room", "7"], "removeroomban", {"rid": 7, "uid": 5}),
+        (["group", "add", "6", "1", "2"], "addgroupmembers", {"gid": 6, "uids": [1, 2]}),
+        (["group", "del", "6", "1"], "delgroupmembers", {"gid": 6, "uids": [1]}),
+        (["group", "list", "6"], "getgroupmembers", {"gid": 6}),
+        (["group", "of", "1"], "getusergroups", {"uid": 1}),
+        (["group", "delete", "6"], "delgroup", {"gid": 6}),
+        (["room", "add", "7", "1"], "addroommember", {"rid": 7, "uid": 1}),
+        (["room", "del", "7", "1"], "delroommember", {"rid": 7, "uid": 1}),
+        (["stats"], "stats", {}),
+    ],
+)  # fmt: skip
+def test_each_act_of_an_operator_is_a_quest(
+    argv: list[str], method: str, params: dict[str, object]
+) -> None:
+    request = read("admin", "--socket", "s", *argv)
+    assert request.options == AdminOptions("s", (AdminQuest(method, params),), 10.0)
+
+
+def test_many_members_are_named_in_many_quests() -> None:
+    uids = [str(uid) for uid in range(1, 251)]
+    options = read("admin", "--socket", "s", "group", "add", "6", *uids).options
+    assert isinstance(options, AdminOptions)
+    named = [quest.params["uids"] for quest in options.quests]
+    assert named == [list(range(1, 101)), list(range(101, 201)), list(range(201, 251))]
+
+
+def test_an_operator_says_which_gate(tmp_path: Path) -> None:
+    config = tmp_path / "gate.toml"
+    config.write_text('pid = 1\nadmin_socket = "from-file"\n')
+    for options, environ, path in (
+        (["--socket", "a"], {}, "a"),
+        (["--data", "d"], {}, "d/admin.sock"),
+        (["--config", str(config)], {}, "from-file"),
+        ([], {"RTM_GATE_CONFIG": str(config)}, "from-file"),
+        ([], {"RTM_GATE_ADMIN_SOCKET": "e"}, "e"),
+        ([], {"RTM_GATE_DATA": "f"}, "f/admin.sock"),
+    ):
+        request = read("admin", *options, "stats", environ=environ)
+        assert isinstance(request.options, AdminOptions)
+        assert request.options.socket == path
+    assert fault("admin", "stats") == "which gate? give --socket, --data or --config"
+    assert "not allowed with" in fault("admin", "--socket", "a", "--data", "b", "stats")
+    assert "seconds above 0" in fault("admin", "--socket", "a", "ban", "1", "--for", "soon")
 
 
 def test_inspect_reads_stdin_unless_told() -> None:
@@ -159,7 +230,9 @@ def test_without_a_token_it_says_where_it_looks(tmp_path: Path) -> None:
         (["demo", "--port", "x"], "got 'x'"),
         (["demo", "--runtime", "curio"], "asyncio"),
         (["demo", "extra"], "1 more than there are places for"),
-        (["gate", "--pid", "0", "--user", "1:a"], "from 1 to"),
+        (["gate", "--pid", "0", "--user", "1:a"], "--pid: expected an integer from 1 to"),
+        (["gate", "--user", "1:a"], "no pid: give --pid, RTM_GATE_PID"),
+        (["gate", "stop"], "check"),
         (["gate", "--pid", "1"], "--user"),
         (["gate", "--pid", "1", "--user", "1:a", "--user", "1:b"], "two tokens for user 1"),
         (["gate", "--pid", "1", "--user", "1:a", "--endpoint", "x"], "host:port"),
@@ -201,7 +274,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert not err
 
 
-@pytest.mark.parametrize("command", ["demo", "gate", "send", "listen", "inspect"])
+@pytest.mark.parametrize("command", ["demo", "gate", "admin", "send", "listen", "inspect"])
 def test_every_command_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert f"\n  rtm {command}" in capsys.readouterr().out

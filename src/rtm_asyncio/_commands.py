@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -65,20 +66,13 @@ async def demo(job: Demo) -> None:
     job.done()
 
 
-async def gate(job: Serving) -> None:
-    """A gate, until it is cancelled."""
-    options = job.options
-    async with serve_gate(
-        pid=options.pid,
-        users=options.users,
-        host=options.host,
-        port=options.port,
-        file_port=options.file_port,
-        endpoint=options.endpoint,
-        store=job.store(),
-    ) as server:
-        job.started(server.address, server.file_address)
-        await anyio.sleep_forever()
+async def gate(job: Serving, told_to_stop: anyio.Event) -> None:
+    """A gate, until it is told to stop and has done so, or is cancelled."""
+    async with serve_gate(**job.arguments()) as server:
+        job.started(server)
+        await told_to_stop.wait()
+        job.stopping()
+        await server.stop(job.options.grace)
 
 
 async def send(job: Sending) -> None:
@@ -92,6 +86,7 @@ async def send(job: Sending) -> None:
         token=account.token,
         file_route=options.file_route,
         login_timeout=job.login_timeout,
+        proxy=options.proxy,
     ) as client:
         job.logged_in()
         if options.kind is Conversation.ROOM:
@@ -115,7 +110,11 @@ async def listen(job: Listening) -> None:
     options = job.options
     account = options.account
     async with open_client(
-        account.url, pid=account.pid, uid=account.uid, token=account.token
+        account.url,
+        pid=account.pid,
+        uid=account.uid,
+        token=account.token,
+        proxy=options.proxy,
     ) as client:
         await _enter(client, options.rooms)
         job.ready()
@@ -145,16 +144,18 @@ async def _enter(client: Client, rooms: Sequence[int]) -> None:
 
 async def _run(job: Job) -> int | None:
     stopped_by: list[int] = []
+    told_to_stop = anyio.Event()
     left_with: Exception | None = None
     async with anyio.create_task_group() as tasks:
         if STOP_SIGNALS:
-            tasks.start_soon(_watch, tasks.cancel_scope, stopped_by)
+            watch = partial(_watch, patient=isinstance(job, Serving))
+            tasks.start_soon(watch, tasks.cancel_scope, told_to_stop, stopped_by)
         try:
             match job:
                 case Demo():
                     await demo(job)
                 case Serving():
-                    await gate(job)
+                    await gate(job, told_to_stop)
                 case Sending():
                     await send(job)
                 case Listening():
@@ -167,12 +168,17 @@ async def _run(job: Job) -> int | None:
     return stopped_by[0] if stopped_by else None
 
 
-async def _watch(scope: anyio.CancelScope, stopped_by: list[int]) -> None:
-    """Cancel *scope* at the first signal to stop."""
+async def _watch(
+    scope: anyio.CancelScope, told_to_stop: anyio.Event, stopped_by: list[int], *, patient: bool
+) -> None:
+    """Cancel *scope* at the first signal to stop; a *patient* one is told first."""
     with anyio.open_signal_receiver(*STOP_SIGNALS) as signals:
         async for signum in signals:
             stopped_by.append(signum)
-            scope.cancel()
+            if patient and len(stopped_by) == 1:
+                told_to_stop.set()
+            else:
+                scope.cancel()
 
 
 async def _send(

@@ -2,7 +2,8 @@
 
     argv ─► parser ─► Request ─► a job (demo, serving, sending, listening) ─► screen
                                    └─ an adapter's ``_commands.run`` does its waiting
-                             ─► inspecting, simulating, which wait for nobody
+                             ─► inspecting, simulating, checking, which wait for nobody,
+                                and administering, which waits by itself
 
 The edge of the core: it looks at the environment, the clock and files. Not loaded by
 ``import rtm_proto``. An adapter is imported by its name, here only, once it is chosen.
@@ -18,7 +19,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
 from .exits import Exit, Failure, UsageError, explain
-from .options import GateOptions, InspectOptions, Request, SimulateOptions
+from .gate_options import GateOptions
+from .options import AdminOptions, CheckOptions, InspectOptions, Request, SimulateOptions
 from .parser import parse
 from .screen import OutputGone, Screen, abandon
 
@@ -89,6 +91,14 @@ def _carry_out(request: Request, screen: Screen) -> int:
         from .simulating import run_seeds
 
         return run_seeds(request.options, screen)
+    if isinstance(request.options, CheckOptions):
+        from .checking import check
+
+        return check(request.options, screen)
+    if isinstance(request.options, AdminOptions):
+        from .administering import administer
+
+        return administer(request.options, screen)
     adapter = cast("_Adapter", importlib.import_module(f"rtm_{request.runtime}._commands"))
     from .jobs import open_job  # needs what the adapter needs, and that names a missing extra
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .demo import Demo
+from .gate_options import GateOptions
 from .listening import Listening
-from .options import DemoOptions, GateOptions, ListenOptions, Request, SendOptions
+from .logs import logging_to
+from .options import DemoOptions, ListenOptions, Request, SendOptions
 from .screen import Screen
 from .sending import Sending
 from .serving import Serving
@@ -30,7 +33,12 @@ def open_job(request: Request, screen: Screen) -> Generator[Job]:
             with TemporaryDirectory(prefix="rtm-demo-") as folder:
                 yield Demo(options, screen, Path(folder), request.runtime)
         case GateOptions() as options:
-            yield Serving(options, screen)
+            with logging_to(sys.stderr, level=options.log_level, form=options.log_format):
+                serving = Serving(options, screen)
+                try:
+                    yield serving
+                finally:
+                    serving.close()
         case SendOptions() as options:
             yield Sending(options, screen)
         case ListenOptions() as options:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..received import Conversation
+from .acts import AdminQuest
+from .gate_options import GateOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +29,19 @@ class DemoOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class GateOptions:
-    """``rtm gate``; ``users`` has the login token of each uid, ``groups`` its members by gid."""
+class CheckOptions:
+    """``rtm gate check``: what the gate would be told."""
 
-    pid: int
-    users: Mapping[int, str] = field(repr=False)
-    host: str
-    port: int
-    file_port: int
-    endpoint: str | None
-    groups: Mapping[int, frozenset[int]]
+    gate: GateOptions
+
+
+@dataclass(frozen=True, slots=True)
+class AdminOptions:
+    """``rtm admin``: what is asked of the gate at the local ``socket``, and how it is told."""
+
+    socket: str
+    quests: tuple[AdminQuest, ...]
+    timeout: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class SendOptions:
     timeout: float
     name: str | None
     file_route: str
+    proxy: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ class ListenOptions:
     folder: str | None
     rooms: tuple[int, ...]
     count: int | None
+    proxy: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,16 @@ class SimulateOptions:
     trace: bool
 
 
-Options = DemoOptions | GateOptions | SendOptions | ListenOptions | InspectOptions | SimulateOptions
+Options = (
+    DemoOptions
+    | GateOptions
+    | CheckOptions
+    | AdminOptions
+    | SendOptions
+    | ListenOptions
+    | InspectOptions
+    | SimulateOptions
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,16 @@ from ..flows.login import VERSION_TEXT
 from ..flows.transfer import SEND_TIMEOUT
 from ..payload import INT64_MAX
 from ..received import FILE_MTYPES, Conversation
-from . import values
+from . import acts, kinds, values
+from .acts import AdminQuest
+from .config import find_admin_socket, gate_options
 from .exits import UsageError
+from .gate_options import OPTIONS, GateOptions
 from .options import (
     Account,
+    AdminOptions,
+    CheckOptions,
     DemoOptions,
-    GateOptions,
     InspectOptions,
     ListenOptions,
     Options,
@@ -34,8 +38,7 @@ from .screen import QUIET, USUAL, VERBOSE
 
 RUNTIMES = ("asyncio", "trio")
 TOKEN_VARIABLE = "RTM_TOKEN"
-GATE_PORT = 13321  # main port (the service's own)
-GATE_FILE_PORT = 13461  # file port (the service's own)
+ADMIN_TIMEOUT = 10.0  # seconds that ``rtm admin`` waits for a gate
 SEEDS = 1000  # that are simulated where nobody says how many: some 15 s
 
 
@@ -65,16 +68,20 @@ def _demo(args: argparse.Namespace, environ: Mapping[str, str]) -> DemoOptions:
     return DemoOptions(args.file, args.port, args.file_port)
 
 
-def _gate(args: argparse.Namespace, environ: Mapping[str, str]) -> GateOptions:
-    users: dict[int, str] = {}
-    for uid, token in args.user:
-        if uid in users:
-            raise UsageError(f"--user: there are two tokens for user {uid}")
-        users[uid] = token
-    groups: dict[int, frozenset[int]] = {}
-    for gid, members in args.group:
-        groups[gid] = groups.get(gid, frozenset()) | members
-    return GateOptions(args.pid, users, args.host, args.port, args.file_port, args.endpoint, groups)
+def _gate(args: argparse.Namespace, environ: Mapping[str, str]) -> GateOptions | CheckOptions:
+    given = {
+        option.key: texts
+        for option in OPTIONS
+        if (texts := getattr(args, f"option_{option.key}")) is not None
+    }
+    options = gate_options(given, environ, args.config)
+    return CheckOptions(options) if args.act == "check" else options
+
+
+def _admin(args: argparse.Namespace, environ: Mapping[str, str]) -> AdminOptions:
+    path = find_admin_socket(args.socket, args.data, environ, args.config)
+    ask: Callable[[argparse.Namespace], list[AdminQuest]] = args.ask
+    return AdminOptions(path, tuple(ask(args)), args.timeout)
 
 
 def _send(args: argparse.Namespace, environ: Mapping[str, str]) -> SendOptions:
@@ -98,11 +105,13 @@ def _send(args: argparse.Namespace, environ: Mapping[str, str]) -> SendOptions:
         args.timeout,
         args.name,
         args.file_route,
+        args.proxy,
     )
 
 
 def _listen(args: argparse.Namespace, environ: Mapping[str, str]) -> ListenOptions:
-    return ListenOptions(_account(args, environ), args.download, tuple(args.room), args.count)
+    account, rooms = _account(args, environ), tuple(args.room)
+    return ListenOptions(account, args.download, rooms, args.count, args.proxy)
 
 
 def _inspect(args: argparse.Namespace, environ: Mapping[str, str]) -> InspectOptions:
@@ -178,6 +187,7 @@ def _make_parser(program: str, runtime: str | None) -> argparse.ArgumentParser:
 
     _add_demo(add)
     _add_gate(add)
+    _add_admin(add)
     _add_send(add)
     _add_listen(add)
     _add_inspect(add)
@@ -216,27 +226,132 @@ def _add_gate(add: _Add) -> None:
     command = add(
         "gate",
         _gate,
-        "run a gate that keeps everything in memory, until Ctrl-C",
-        "example:\n  rtm gate --pid 11000001 --user 1001:secret-a --user 1002:secret-b\n\n"
-        "Its URLs are printed on stdout, separated by a blank: WebSocket, then TCP.",
+        "run a gate of your own, until Ctrl-C or SIGTERM",
+        "examples:\n"
+        "  rtm gate --pid 11000001 --user 1001:secret-a --user 1002:secret-b\n"
+        "  rtm gate --config gate.toml\n"
+        "  rtm gate check --config gate.toml\n\n"
+        "Each option is also a key of the file, and a variable: --tls-port is tls_port there and\n"
+        "RTM_GATE_TLS_PORT. A flag goes before a variable, that before the file.\n"
+        "The gate's URLs are printed on stdout, separated by a blank: WebSocket, then TCP.",
     )
+    command.usage = f"{command.prog} [check] [--config FILE] [OPTION ...]"
     command.add_argument(
-        "--pid", type=values.POSITIVE, required=True, metavar="N", help="the project"
+        "act", metavar="check", nargs="?", choices=("check",), help="only see whether all is well"
     )
+    command.add_argument("--config", metavar="FILE", help="TOML with any of what follows")
+    groups = {
+        "": command,
+        "limits": command.add_argument_group("limits", "In a file they stand in [limits]."),
+        "rates": command.add_argument_group(
+            "rates", "In a file they stand in [rates]. 0.5:10 is one in two seconds, 10 at once."
+        ),
+    }
+    for option in OPTIONS:
+        default = kinds.shown(option.default)
+        bare: Any = {"nargs": "?", "const": "true"} if option.kind is kinds.TRUTH else {}
+        groups[option.section].add_argument(
+            option.flag,
+            dest=f"option_{option.key}",
+            action="append",
+            **bare,
+            metavar=option.kind.metavar,
+            help=f"{option.help} (default: {default})"
+            if default not in ("", kinds.OFF)
+            else option.help,
+        )
+
+
+def _add_admin(add: _Add) -> None:
+    command = add(
+        "admin",
+        _admin,
+        "administer a gate that runs on this machine, through its local socket",
+        "examples:\n"
+        "  rtm admin --data /var/lib/rtm-gate token 1001\n"
+        "  rtm admin --config gate.toml ban 1002 --for 1h\n"
+        "  rtm admin --config gate.toml group add 5 1001 1002\n\n"
+        "Where the socket is: --socket, --data, --config, or the gate's own variables.",
+        waits=False,
+    )
+    place = command.add_mutually_exclusive_group()
+    place.add_argument("--socket", metavar="PATH", help="the gate's admin_socket")
+    place.add_argument("--data", metavar="PATH", help="the gate's data folder")
+    place.add_argument("--config", metavar="FILE", help="the gate's configuration")
     command.add_argument(
-        "--user", type=values.user, action="append", required=True, metavar="UID:TOKEN",
-        help="who may log in with which token; once for each user",
+        "--timeout", type=values.seconds, default=ADMIN_TIMEOUT, metavar="S",
+        help=f"seconds to wait for the gate (default: {ADMIN_TIMEOUT:g})",
     )  # fmt: skip
-    command.add_argument(
-        "--group", type=values.group, action="append", default=[], metavar="GID:UID,UID",
-        help="a group and its members; once for each group",
+    _add_acts(command)
+
+
+def _add_acts(command: argparse.ArgumentParser) -> None:
+    does = command.add_subparsers(metavar="ACT", required=True)
+
+    def act(
+        parsers: Any, name: str, text: str, ask: Callable[[argparse.Namespace], list[AdminQuest]]
+    ) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = parsers.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}."
+        )
+        parser.set_defaults(ask=ask)
+        parser.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help="the answer as JSON"
+        )
+        return parser
+
+    def users(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
+        parser.add_argument("uid", type=values.POSITIVE, metavar="UID", nargs="+" if many else None)
+
+    def place(parser: argparse.ArgumentParser) -> None:
+        where = parser.add_mutually_exclusive_group()
+        where.add_argument(
+            "--group", type=values.INT64, metavar="GID", help="only from speaking in this group"
+        )
+        where.add_argument(
+            "--room", type=values.INT64, metavar="RID", help="only from speaking in this room"
+        )
+
+    users(act(does, "token", "print a new login token of a user", lambda a: acts.token(a.uid)))
+    users(
+        act(does, "removetoken", "let a token be good no more", lambda a: acts.remove_token(a.uid))
+    )
+    users(act(does, "kick", "end the logins of a user", lambda a: acts.kick(a.uid)))
+    ban = act(does, "ban", "keep a user out", lambda a: acts.ban(a.uid, a.seconds, a.group, a.room))
+    users(ban)
+    ban.add_argument(
+        "--for", type=values.duration, default=0, dest="seconds", metavar="TIME",
+        help="seconds, or with m, h or d (default: for ever)",
     )  # fmt: skip
-    command.add_argument("--host", default="127.0.0.1", help="address to bind (default: 127.0.0.1)")
-    _add_ports(command, GATE_PORT, GATE_FILE_PORT)
-    command.add_argument(
-        "--endpoint", type=values.endpoint, metavar="HOST:PORT",
-        help="how clients reach the file port (default: the address that is bound)",
-    )  # fmt: skip
+    place(ban)
+    unban = act(does, "unban", "let him in again", lambda a: acts.unban(a.uid, a.group, a.room))
+    users(unban)
+    place(unban)
+    group = does.add_parser("group", help="members of groups", description="Members of groups.")
+    changes = group.add_subparsers(metavar="ACT", required=True)
+    for name, text, ask in (
+        ("add", "take users into a group", lambda a: acts.group_add(a.gid, a.uid)),
+        ("del", "take users out of a group", lambda a: acts.group_del(a.gid, a.uid)),
+    ):
+        parser = act(changes, name, text, ask)
+        parser.add_argument("gid", type=values.INT64, metavar="GID")
+        users(parser, many=True)
+    for name, text, ask in (
+        ("list", "print its members", lambda a: acts.group_list(a.gid)),
+        ("delete", "let there be no such group", lambda a: acts.group_delete(a.gid)),
+    ):
+        act(changes, name, text, ask).add_argument("gid", type=values.INT64, metavar="GID")
+    users(act(changes, "of", "print the groups of a user", lambda a: acts.group_of(a.uid)))
+    room = does.add_parser("room", help="who is in rooms", description="Who is in rooms.")
+    changes = room.add_subparsers(metavar="ACT", required=True)
+    for name, text, ask in (
+        ("add", "take a user who is online into a room", lambda a: acts.room_add(a.rid, a.uid)),
+        ("del", "take a user out of a room", lambda a: acts.room_del(a.rid, a.uid)),
+    ):
+        parser = act(changes, name, text, ask)
+        parser.add_argument("rid", type=values.INT64, metavar="RID")
+        users(parser)
+    act(does, "stats", "print how the gate is", lambda a: acts.stats())
 
 
 def _add_send(add: _Add) -> None:
@@ -275,6 +390,7 @@ def _add_send(add: _Add) -> None:
         "--file-route", default="auto", metavar="WAY",
         help="way to the file gate: auto, direct, proxied or a URL (default: auto)",
     )  # fmt: skip
+    _add_proxy(command)
 
 
 def _add_listen(add: _Add) -> None:
@@ -295,6 +411,7 @@ def _add_listen(add: _Add) -> None:
     command.add_argument(
         "--count", type=values.POSITIVE, metavar="N", help="end after this many files"
     )
+    _add_proxy(command)
 
 
 def _add_inspect(add: _Add) -> None:
@@ -328,6 +445,13 @@ def _add_simulate(add: _Add) -> None:
         help=f"the seeds, both included, or one (default: 0..{SEEDS - 1})",
     )  # fmt: skip
     command.add_argument("--trace", action="store_true", help="print every seed's whole trace")
+
+
+def _add_proxy(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--proxy", type=values.proxy, metavar="URL",
+        help="go through this proxy: http://HOST:PORT or socks5://HOST:PORT",
+    )  # fmt: skip
 
 
 def _add_ports(command: argparse.ArgumentParser, port: int, file_port: int) -> None:

@@ -10,7 +10,7 @@ from ..files import Source
 from ..flows.login import LOGIN_TIMEOUT
 from ..flows.steps import Progress, Stage
 from ..flows.transfer import MAX_FILE, FileSent
-from ..gate.http import content_type
+from ..gate.content import content_type
 from ..received import FileType
 from .exits import Exit
 from .options import SendOptions

@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Callable
 from math import isfinite
 
-from ..address import parse_endpoint, parse_url
+from ..address import parse_url
 from ..errors import LocalProtocolError
 from ..payload import INT64_MAX, INT64_MIN
+from . import kinds
 
 
 def integer(least: int, most: int) -> Callable[[str], int]:
@@ -43,6 +44,27 @@ def seconds(text: str) -> float:
     return value
 
 
+def duration(text: str) -> int:
+    """Whole seconds above 0; with m, h or d behind it minutes, hours, days."""
+    try:
+        return max(1, int(kinds.SECONDS.of_text(text)))
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(
+            f"expected {kinds.SECONDS.expected}, got {text!r}"
+        ) from exc
+
+
+def proxy(text: str) -> str:
+    """The URL of a proxy, checked; it may have a password in it."""
+    from ..proxies import parse_proxy  # loads h11, which `rtm inspect` does without
+
+    try:
+        parse_proxy(text)
+    except LocalProtocolError as exc:
+        raise argparse.ArgumentTypeError("expected http://HOST:PORT or socks5://HOST:PORT") from exc
+    return text
+
+
 def url(text: str) -> str:
     """The URL of a gate, checked."""
     if "@" in text:  # it may be a password
@@ -64,35 +86,3 @@ def seeds(text: str) -> range:
     if not 0 <= a <= b <= INT64_MAX:
         raise argparse.ArgumentTypeError(f"expected A..B or one seed, from 0 up, got {text!r}")
     return range(a, b + 1)
-
-
-def endpoint(text: str) -> str:
-    """``host:port``, checked."""
-    try:
-        parse_endpoint(text)
-    except LocalProtocolError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from exc
-    return text
-
-
-def group(text: str) -> tuple[int, frozenset[int]]:
-    """The gid and the members in ``GID:UID,UID,...``."""
-    gid, _, uids = text.partition(":")
-    try:
-        return int(gid), frozenset(POSITIVE(uid) for uid in uids.split(","))
-    except (ValueError, argparse.ArgumentTypeError) as exc:
-        raise argparse.ArgumentTypeError(
-            f"expected GID:UID,UID,... with uids above 0, got {text!r}"
-        ) from exc
-
-
-def user(text: str) -> tuple[int, str]:
-    """The uid and the token in ``UID:TOKEN``; the token is never quoted."""
-    uid, colon, token = text.partition(":")
-    try:
-        number = int(uid)
-    except ValueError:
-        number = 0
-    if not colon or not token or not 0 < number <= INT64_MAX:
-        raise argparse.ArgumentTypeError("expected UID:TOKEN, a uid above 0 and a token")
-    return number, token
