@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 import pytest
 
 from rtm_proto.errors import FileUnusable
-from rtm_proto.files import AnySource, Sink, Source, StreamSource
+from rtm_proto.files import AnySink, AnySource, Sink, Source, StreamSink, StreamSource
 from rtm_proto.flows.steps import SourceOpened
 
 
@@ -418,3 +418,111 @@ def test_a_stream_need_not_have_an_end_of_its_own() -> None:
     run(source.open())
     assert [run(source.read(8)) for _ in range(3)] == [b"more"] * 3
     run(source.aclose())
+
+
+# --- a place of one's own ---
+
+
+class Kept:
+    """A StreamSink's place: what every writer got, and whether it was closed."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.written: list[bytearray] = []
+        self.closed = 0
+
+    async def open(self, name: str) -> Kept:
+        self.names.append(name)
+        self.written.append(bytearray())
+        return self
+
+    async def write(self, data: bytes, /) -> int:
+        self.written[-1] += data
+        return len(data)
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+def test_a_path_is_the_same_sink_with_waiting(tmp_path: Path) -> None:
+    sink = AnySink(tmp_path, overwrite=False)
+    run(sink.open("photo.jpg"))
+    run(sink.write(memoryview(b"0123")))
+    assert run(sink.finish()) == tmp_path / "photo.jpg"
+    run(sink.aclose())
+    assert (tmp_path / "photo.jpg").read_bytes() == b"0123"
+    other = AnySink(str(tmp_path), overwrite=False)
+    run(other.open("other.jpg"))
+    run(other.aclose())
+    assert os.listdir(tmp_path) == ["photo.jpg"]
+
+
+def test_a_stream_sink_is_opened_anew_and_closed_each_time() -> None:
+    kept = Kept()
+    sink = AnySink(StreamSink(kept.open), overwrite=False)
+    run(sink.open("a"))
+    run(sink.write(b"01"))
+    run(sink.open("b"))
+    assert kept.closed == 1
+    run(sink.write(memoryview(b"2")))
+    assert run(sink.finish()) is None
+    run(sink.aclose())
+    assert (kept.names, kept.written, kept.closed) == (
+        ["a", "b"],
+        [bytearray(b"01"), bytearray(b"2")],
+        2,
+    )
+
+
+def test_a_stream_sink_that_is_not_finished_is_closed() -> None:
+    kept = Kept()
+    sink = AnySink(StreamSink(kept.open), overwrite=False)
+    run(sink.aclose())
+    run(sink.open("a"))
+    run(sink.aclose())
+    assert kept.closed == 1
+
+
+def test_a_file_of_ones_own_is_written_from_where_it_stands_and_stays_open(tmp_path: Path) -> None:
+    with open(tmp_path / "own", "w+b", buffering=0) as file:
+        file.write(b"head")
+        sink = AnySink(file, overwrite=False)
+        run(sink.open("a"))
+        run(sink.write(b"lost and gone"))
+        run(sink.open("a"))
+        run(sink.write(b"body"))
+        assert run(sink.finish()) is None
+        run(sink.aclose())
+        file.write(b"tail")
+    assert (tmp_path / "own").read_bytes() == b"headbodytail"
+
+
+class Narrow(io.RawIOBase):
+    """A file that takes one byte at a time, and cannot go back."""
+
+    def __init__(self) -> None:
+        self.taken = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        self.taken += bytes(data[:1])
+        return 1
+
+
+def test_a_file_that_cannot_go_back_is_written_once() -> None:
+    file = Narrow()
+    sink = AnySink(file, overwrite=False)  # type: ignore[arg-type]
+    run(sink.open("a"))
+    run(sink.write(b"0123"))
+    assert file.taken == b"0123"
+    with pytest.raises(FileUnusable, match="cannot go back"):
+        run(sink.open("a"))
+
+
+@pytest.mark.parametrize("to", [io.StringIO(), 7, b"path"])
+def test_what_is_no_place_for_a_file_is_refused(to: Any) -> None:
+    sink = AnySink(to, overwrite=False)
+    with pytest.raises(FileUnusable, match="open for writing, or a StreamSink; got"):
+        run(sink.open("a"))

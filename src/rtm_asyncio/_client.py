@@ -6,12 +6,13 @@ import os
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any, overload
 
 from rtm_proto import address
 from rtm_proto.address import FileRoute, parse_url
 from rtm_proto.desk import Inbox
-from rtm_proto.download import DOWNLOAD_TIMEOUT, MAX_DOWNLOAD, DownloadProgress
-from rtm_proto.files import FileSource, Saved
+from rtm_proto.download import DOWNLOAD_TIMEOUT, MAX_DOWNLOAD, Downloaded, DownloadProgress
+from rtm_proto.files import FileSource, OwnSink, Saved
 from rtm_proto.flows.login import LOGIN_TIMEOUT, Login
 from rtm_proto.flows.relogin import RELOGIN, ReloginPolicy
 from rtm_proto.flows.steps import Progress
@@ -197,17 +198,40 @@ class Client:
         """
         return EventStream(self._inbox)
 
+    @overload
     async def download(
         self,
         file: FileReceived | str,
-        to: str | os.PathLike[str] | None = None,
+        to: OwnSink,
+        timeout: float = ...,
+        *,
+        max_size: int = ...,
+        expected_md5: str | None = ...,
+        progress: Callable[[DownloadProgress], object] | None = ...,
+    ) -> Downloaded: ...
+    @overload
+    async def download(
+        self,
+        file: FileReceived | str,
+        to: str | os.PathLike[str] | None = ...,
+        timeout: float = ...,
+        *,
+        max_size: int = ...,
+        expected_md5: str | None = ...,
+        overwrite: bool = ...,
+        progress: Callable[[DownloadProgress], object] | None = ...,
+    ) -> Saved: ...
+    async def download(
+        self,
+        file: FileReceived | str,
+        to: Any = None,
         timeout: float = DOWNLOAD_TIMEOUT,
         *,
         max_size: int = MAX_DOWNLOAD,
         expected_md5: str | None = None,
         overwrite: bool = False,
         progress: Callable[[DownloadProgress], object] | None = None,
-    ) -> Saved:
+    ) -> Saved | Downloaded:
         """``rtm_asyncio.download`` with this client's ``ssl_context`` and ``proxy``."""
         return await download(
             file,

@@ -9,14 +9,17 @@ from __future__ import annotations
 import errno
 import io
 import os
+import socket
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol, cast
 
 from rtm_proto.errors import FileUnusable
 from rtm_proto.flows.steps import SourceOpened
+from rtm_proto.link import Buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,3 +220,131 @@ class Sink:
     def _check_free(self) -> None:
         if not self._overwrite and os.path.lexists(self._path):
             raise FileExistsError(errno.EEXIST, "the file exists already", str(self._path))
+
+
+class Writer(Protocol):
+    """What a StreamSink's ``open`` gives: an open file of trio or anyio is one."""
+
+    async def write(self, data: bytes, /) -> object:
+        """Take all of *data*."""
+        ...
+
+    async def aclose(self) -> object:
+        """Nothing more will come: the file is whole, or will never be."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSink:
+    """A place of one's own for a received file.
+
+    ``open`` is called with the file's safe name, and again, after the writer before was closed,
+    when the file has to come from its beginning once more. Only when ``download`` returns is the
+    file whole: what it raises, also a cancellation, says that it is not.
+    """
+
+    open: Callable[[str], Awaitable[Writer]]
+
+
+OwnSink = BinaryIO | StreamSink
+"""A binary file that is open for writing (from where it stands; it stays open), or a StreamSink."""
+
+
+class AnySink:
+    """The same for every place a file can go to, with waiting; it belongs to no runtime."""
+
+    def __init__(self, to: str | os.PathLike[str] | OwnSink | None, *, overwrite: bool) -> None:
+        own = to is None or isinstance(to, (str, os.PathLike))
+        self._local = Sink(cast("str | None", to), overwrite=overwrite) if own else None
+        self._to = to
+        self._start: int | None = None
+        self._writer: Writer | None = None
+
+    async def open(self, name: str) -> None:
+        """Open it, empty. Raises OSError, FileUnusable, and what a StreamSink's ``open`` raises."""
+        if self._local is not None:
+            self._local.open(name)
+        elif isinstance(self._to, StreamSink):
+            await self.aclose()
+            self._writer = await self._to.open(name)
+        else:
+            self._rewind(cast("BinaryIO", self._to))
+
+    async def write(self, data: Buffer) -> None:
+        """Write all of *data*. Raises what the place of it raises."""
+        if self._local is not None:
+            self._local.write(data)
+        elif self._writer is not None:
+            await self._writer.write(bytes(data))
+        else:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[cast("BinaryIO", self._to).write(rest) :]
+
+    async def finish(self) -> Path | None:
+        """The file is whole: where on disk it is, if it went to a path. Raises OSError."""
+        if self._local is not None:
+            return self._local.finish()
+        await self.aclose()
+        return None
+
+    async def aclose(self) -> None:
+        """Throw away what is not finished, where that is ours; close a StreamSink's writer."""
+        if self._local is not None:
+            self._local.close()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await writer.aclose()
+
+    def _rewind(self, file: BinaryIO) -> None:
+        """Where the file begins; on the second time what was written since is taken back."""
+        if isinstance(cast("object", file), io.TextIOBase) or not hasattr(file, "write"):
+            raise FileUnusable(
+                f"a file goes to a path, a binary file that is open for writing, or a StreamSink; "
+                f"got {file!r}"
+            )
+        if self._start is None:
+            self._start = file.tell() if file.seekable() else -1
+        elif self._start < 0:
+            raise FileUnusable("the file has to come again, and this one cannot go back")
+        else:
+            file.seek(self._start)
+            file.truncate()
+
+
+@contextmanager
+def new_socket_file(path: str) -> Generator[str]:
+    """A path to bind a local socket to; it is at *path* at the end, for this user only.
+
+    Until then it is in a folder of its own, where nobody else gets at it. A socket that nobody
+    listens at any more is replaced. Raises OSError: where somebody does, where another kind of file
+    stands there, and for all that can go wrong on a disk.
+    """
+    _check_socket_file(path)
+    folder = os.path.join(os.path.dirname(path), f".{os.getpid()}")
+    new = os.path.join(folder, "s")
+    os.mkdir(folder, 0o700)
+    try:
+        yield new
+        os.chmod(new, 0o600)
+        os.replace(new, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(new)
+        os.rmdir(folder)
+
+
+def _check_socket_file(path: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, "there is a file that is no socket", path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(1)
+        try:
+            sock.connect(path)
+        except OSError:
+            return  # nobody listens
+    raise OSError(errno.EADDRINUSE, "somebody listens there already", path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable
+from typing import overload
 
 import trio
 
@@ -24,7 +25,7 @@ from rtm_proto.download import (
     Write,
 )
 from rtm_proto.errors import ConnectFailed, DownloadFailed, RtmError
-from rtm_proto.files import Saved, Sink
+from rtm_proto.files import AnySink, OwnSink, Saved
 from rtm_proto.flows.steps import Now, Pause
 from rtm_proto.proxies import Proxy
 from rtm_proto.received import FileReceived
@@ -34,9 +35,34 @@ from ._dial import chosen_proxy, open_stream, plainly
 RECEIVE_SIZE = 65_536  # bytes
 
 
+@overload
 async def download(
     file: FileReceived | str,
-    to: str | os.PathLike[str] | None = None,
+    to: OwnSink,
+    timeout: float = ...,
+    *,
+    max_size: int = ...,
+    expected_md5: str | None = ...,
+    progress: Callable[[DownloadProgress], object] | None = ...,
+    ssl_context: ssl.SSLContext | None = ...,
+    proxy: str | Proxy | None = ...,
+) -> Downloaded: ...
+@overload
+async def download(
+    file: FileReceived | str,
+    to: str | os.PathLike[str] | None = ...,
+    timeout: float = ...,
+    *,
+    max_size: int = ...,
+    expected_md5: str | None = ...,
+    overwrite: bool = ...,
+    progress: Callable[[DownloadProgress], object] | None = ...,
+    ssl_context: ssl.SSLContext | None = ...,
+    proxy: str | Proxy | None = ...,
+) -> Saved: ...
+async def download(
+    file: FileReceived | str,
+    to: str | os.PathLike[str] | OwnSink | None = None,
     timeout: float = DOWNLOAD_TIMEOUT,
     *,
     max_size: int = MAX_DOWNLOAD,
@@ -45,21 +71,23 @@ async def download(
     progress: Callable[[DownloadProgress], object] | None = None,
     ssl_context: ssl.SSLContext | None = None,
     proxy: str | Proxy | None = None,
-) -> Saved:
-    """Fetch a received file over HTTP, to disk.
+) -> Saved | Downloaded:
+    """Fetch a received file over HTTP, to disk or wherever it is wanted.
 
     *file*: a FileReceived (the size that it announces is checked) or a URL. *to*: a path, or a
     folder (None: the current one) in which it gets the sender's name for it, made safe. It is
     written beside and put in its place when whole; an existing file is an error unless
-    *overwrite*. *timeout*: seconds for all of it. *max_size*: bytes. *expected_md5*: hex, where it
-    is known. *progress* is called for each piece. *proxy*: as for ``open_client``; an
-    HTTP proxy is asked to CONNECT for http:// too.
+    *overwrite*. Or a binary file that is open for writing (what it has of a file that failed is
+    the caller's to take back), or a StreamSink; then Downloaded is given. *timeout*: seconds for
+    all of it. *max_size*: bytes. *expected_md5*: hex, where it is known. *progress* is called for
+    each piece. *proxy*: as for ``open_client``; an HTTP proxy is asked to CONNECT for http:// too.
 
     Nothing that says who asks is sent. The host that the URL names is asked, whichever it is: see
     to it that strangers cannot make you fetch from hosts that only you can reach.
 
     Raises DownloadFailed; OSError (FileExistsError) for the disk's part; LocalProtocolError for
-    what is no http or https URL. Cancelled, it leaves no file and no connection.
+    what is no http or https URL; FileUnusable for what is no place for a file; what a StreamSink
+    raises. Cancelled, it leaves no file and no connection.
     """
     if isinstance(file, FileReceived):
         if file.url is None:
@@ -76,17 +104,18 @@ async def download(
         expected_md5=expected_md5,
     )
     way = chosen_proxy(proxy)
-    sink = Sink(to, overwrite=overwrite)
+    sink = AnySink(to, overwrite=overwrite)
     try:
         done = await _drive(flow.run(), sink, progress, ssl_context, way)
-        return Saved(sink.finish(), done.size, done.md5, done.attempts)
+        path = await sink.finish()
+        return done if path is None else Saved(path, done.size, done.md5, done.attempts)
     finally:
-        sink.close()
+        await sink.aclose()
 
 
 async def _drive(
     flow: DownloadFlow[Downloaded],
-    sink: Sink,
+    sink: AnySink,
     progress: Callable[[DownloadProgress], object] | None,
     ssl_context: ssl.SSLContext | None,
     proxy: Proxy | None,
@@ -124,9 +153,9 @@ async def _drive(
                         await _hang_up(held)
                         held = None
                     case OpenSink(_, name):
-                        sink.open(name)
+                        await sink.open(name)
                     case Write(data):
-                        sink.write(data)
+                        await sink.write(data)
             except (RtmError, OSError) as exc:
                 error = exc
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import socket
 import ssl
@@ -24,12 +25,15 @@ from rtm_proto.errors import (
     ConnectFailed,
     DownloadFailed,
     FileNotSent,
+    FileUnusable,
     LocalProtocolError,
     LoginFailed,
     StoreFault,
 )
+from rtm_proto.files import StreamSink
 from rtm_proto.flows.transfer import MAX_FILE, PIECE
-from rtm_proto.gate.store import MemoryStore
+from rtm_proto.gate.memory import MemoryStore
+from rtm_proto.gate.store import Kept
 from rtm_proto.received import Disconnected, FileReceived, FileType
 from rtm_trio._wire import MAX_UNSENT
 from tests.contract.world import (
@@ -183,6 +187,24 @@ async def test_what_is_there_is_not_overwritten_unless_asked(api: Api, tmp_path:
         await api.download(event, tmp_path, overwrite=True)
         assert (tmp_path / "file.bin").read_bytes() == b"some data"
     assert os.listdir(tmp_path) == ["file.bin"]
+
+
+async def test_a_download_goes_where_it_is_wanted(api: Api, tmp_path: Path) -> None:
+    async def open_beside(name: str) -> anyio.AsyncFile[bytes]:
+        return await anyio.open_file(tmp_path / f"{name}.own", "wb")
+
+    async with pair(api) as (_, alice, bob):
+        await alice.send_file(FileType.FILE, BOB, b"some data", name="file.bin")
+        event = await next_file(bob.events())
+        with io.BytesIO() as own:
+            done = await bob.download(event, own)
+            assert (own.getvalue(), done.name, done.size) == (b"some data", "file.bin", 9)
+        done = await bob.download(event, StreamSink(open_beside))
+        assert done.md5 == hashlib.md5(b"some data").hexdigest()
+        with pytest.raises(FileUnusable, match="a binary file that is open for writing"):
+            await bob.download(event, io.StringIO())  # type: ignore[call-overload]
+    assert (tmp_path / "file.bin.own").read_bytes() == b"some data"
+    assert os.listdir(tmp_path) == ["file.bin.own"]
 
 
 @pytest.mark.parametrize(
@@ -454,7 +476,7 @@ async def test_a_port_in_use_is_an_os_error(api: Api) -> None:
 
 async def test_a_store_that_cannot_be_read_is_told_and_binds_nothing(api: Api) -> None:
     class Unreadable(MemoryStore):
-        def groups(self) -> dict[int, frozenset[int]]:
+        def kept(self, since: int) -> Kept:
             raise StoreFault("no disk")
 
     port = free_port()
