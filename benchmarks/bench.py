@@ -2,10 +2,11 @@
 
     ./dev bench                 each client and row five times, in turn
     ./dev bench --quick         once, fewer operations, the rows that a goal is set for
-    ./dev bench --long          also files up to 1 GiB, 10,000 quests, 5,000 connections
+    ./dev bench --long          also how ours grow: to 10,000 quests, 5,000 connections, 1 GiB
     ... --only NAME             clients and rows with NAME in their name; may be repeated
     ... --json FILE             every figure of every repetition
     ... --markdown FILE         the tables into FILE, between its two marks
+    ... --from FILE             no run: the tables of what such FILEs have; may be repeated
     ... --list                  the names of clients and rows
 
 Each figure comes from a process of its own: the client on one core, one server for all on another.
@@ -32,6 +33,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from . import growth
 from .clients import BLOCKING, CLIENTS, FILTERS, Entry
 from .goals import GOALS, Outcome, Samples, Verdict, judge, middle, ratio
 from .work import MIB, ROWS, Row
@@ -53,9 +55,10 @@ FIGURES = {
     "file": ("cpu_ms", "wall_ms"),
     "stall": ("stall_ms", "stall_cpu_ms"),
     "memory": ("kib",),
-    "idle": ("kib",),
+    "idle": ("kib", "cpu_us"),
     "dedup": ("us_an_id", "bytes_an_id"),
 }
+OF_FILES = ("file", "stall", "memory", "growth of files")
 HEADS = {
     "cpu_us": "CPU us",
     "wall_us": "wall us",
@@ -99,6 +102,7 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument("--repeat", type=int, metavar="N", help=f"default: {REPEATS}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every single figure")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="put the tables into FILE")
+    parser.add_argument("--from", action="append", type=Path, metavar="FILE", dest="files")
     parser.add_argument("--list", action="store_true", help="the names of clients and rows")
     options = parser.parse_args(args)
     rows = [
@@ -110,10 +114,16 @@ def main(args: Sequence[str]) -> int:
         print("rows: " + "; ".join(row.name for row in ROWS))
         return 0 if options.list else 2
     repeats = options.repeat or (1 if options.quick else REPEATS)
-    head = about_machine()
-    print("\n".join(head) + "\n", flush=True)
-    with a_place(plan) as place:
-        found = run(plan, place, repeats, quicker=QUICKER if options.quick else 1)
+    if options.files:
+        head, found = from_files(options.files)
+        measured = {row for _, row in found.samples}
+        plan = [(row, clients_of(row)) for row in ROWS if row.name in measured]
+        print("\n".join(head) + "\n")
+    else:
+        head = about_machine()
+        print("\n".join(head) + "\n", flush=True)
+        with a_place(plan) as place:
+            found = run(plan, place, repeats, quicker=QUICKER if options.quick else 1)
     outcomes = [judge(goal, found.samples) for goal in GOALS]
     print(report(plan, found, outcomes))
     if options.json:
@@ -153,6 +163,8 @@ def clients_of(row: Row) -> list[str]:
     """Who can do the work of *row*."""
     if row.kind == "dedup":
         return list(FILTERS)
+    if row.kind in growth.KINDS:
+        return list(growth.CLIENTS)
     return [entry.name for entry in CLIENTS if can_do(entry, row)]
 
 
@@ -172,7 +184,7 @@ def a_place(plan: Sequence[tuple[Row, list[str]]]) -> Generator[Place]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         block = os.urandom(MIB)
-        for size in {row.size for row, _ in plan if row.kind in ("file", "stall", "memory")}:
+        for size in {row.size for row, _ in plan if row.kind in OF_FILES}:
             with file_of(folder, size).open("wb") as file:
                 for _ in range(size // MIB):
                     file.write(block)
@@ -310,6 +322,13 @@ def reference(row: Row, client: str) -> str:
     return "trio-websocket" if on_trio else "picows"
 
 
+def tables(plan: Sequence[tuple[Row, list[str]]], samples: Samples) -> list[list[list[str]]]:
+    """A table for each row in which clients are compared, then those of growth."""
+    compared = [(row, clients) for row, clients in plan if row.kind not in growth.KINDS]
+    made = [row_table(row, clients, samples) for row, clients in compared]
+    return made + growth.tables([row for row, _ in plan], samples)
+
+
 def row_table(row: Row, clients: Sequence[str], samples: Samples) -> list[list[str]]:
     """The figures of one row, a line for each client that has any."""
     first, *others = FIGURES[row.kind]
@@ -358,7 +377,7 @@ def remarks(found: Found, outcomes: Sequence[Outcome]) -> list[str]:
 
 def report(plan: Sequence[tuple[Row, list[str]]], found: Found, outcomes: Sequence[Outcome]) -> str:
     """All tables as text."""
-    parts = [aligned(row_table(row, clients, found.samples)) for row, clients in plan]
+    parts = [aligned(table) for table in tables(plan, found.samples)]
     _, *lines = goal_table(outcomes)
     goals = "\n".join(
         f"{verdict:<12}  {work}: {goal}\n" + f"{'':<14}{measured}"
@@ -387,7 +406,7 @@ def markdown(
 ) -> str:
     """All tables as Markdown."""
     parts = ["\n".join(f"- {line}" for line in head), table_of(goal_table(outcomes))]
-    parts += [table_of(row_table(row, clients, found.samples)) for row, clients in plan]
+    parts += [table_of(table) for table in tables(plan, found.samples)]
     parts.append("\n".join(f"- {line}" for line in remarks(found, outcomes)))
     return "\n\n".join(parts)
 
@@ -428,6 +447,22 @@ def as_json(head: Sequence[str], found: Found, outcomes: Sequence[Outcome]) -> d
         "absent": found.absent,
         "failed": found.failed,
     }
+
+
+def from_files(paths: Sequence[Path]) -> tuple[list[str], Found]:
+    """What several runs have written by ``as_json``, together; about the machine says the first."""
+    head: list[str] = []
+    found = Found({}, {}, [])
+    for path in paths:
+        told: dict[str, Any] = json.loads(path.read_text())
+        head = head or told["about"]
+        found.absent.update(told["absent"])
+        found.failed.extend(told["failed"])
+        for sample in told["samples"]:
+            kept = found.samples.setdefault((sample["client"], sample["row"]), {})
+            for name, values in sample["figures"].items():
+                kept.setdefault(name, []).extend(values)
+    return head, found
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ too few, a file whose md5 differs at the server) is an error, and no figure.
     stall     stall_ms, stall_cpu_ms          the longest turn of the event loop during one file,
                                               by the clock and by this thread's processor time
     memory    kib                             the most that one upload allocates, by tracemalloc
-    idle      kib                             of RSS for each connection that is logged in
+    idle      kib, cpu_us                     of RSS for each connection that is logged in, and what
+                                              connecting and logging in takes
+    growth    all of these for what it is of, see ``growth``
     dedup     us_an_id, bytes_an_id
 """
 
@@ -34,7 +36,6 @@ from typing import Any, NamedTuple, Protocol
 import trio
 
 from rtm_proto.mids import MidFilter
-from rtm_proto.received import Conversation
 
 from .clients import BLOCKING, BY_NAME
 from .peers import Absent
@@ -65,22 +66,31 @@ ROWS = (
     Row("quests, 10 in flight", "quests", 10, 10_000),
     Row("quests, 100 in flight", "quests", 100, 20_000, goal=True),
     Row("quests, 1,000 in flight", "quests", 1000, 20_000),
-    Row("quests, 10,000 in flight", "quests", 10_000, 50_000, long=True),
     Row("pushes", "pushes", 0, 20_000, goal=True),
     Row("pushes of files", "pushes", 1, 10_000),
-    Row("file, 1 B", "file", 1, 50, long=True),
-    Row("file, 100 KiB", "file", 100 * KIB, 50, long=True),
     Row("file, 5 MiB", "file", 5 * MIB, 20, goal=True),
-    Row("file, 64 MiB", "file", 64 * MIB, 3, long=True),
-    Row("file, 1 GiB", "file", 1024 * MIB, 1, long=True),
     Row("loop stall, 5 MiB", "stall", 5 * MIB, 10, goal=True),
     Row("memory, 5 MiB", "memory", 5 * MIB, 1, goal=True),
     Row("memory, 64 MiB", "memory", 64 * MIB, 1, goal=True),
-    Row("idle, 1 connection", "idle", 1, 1, long=True),
     Row("idle, 100 connections", "idle", 100, 1),
     Row("idle, 500 connections", "idle", 500, 1, goal=True),
-    Row("idle, 5,000 connections", "idle", 5000, 1, long=True),
     Row("dedup, 100,000 ids", "dedup", 100_000, 1, goal=True),
+    Row("growth, 1", "growth of quests", 1, 3000, long=True),
+    Row("growth, 10", "growth of quests", 10, 10_000, long=True),
+    Row("growth, 100", "growth of quests", 100, 20_000, long=True),
+    Row("growth, 1,000", "growth of quests", 1000, 20_000, long=True),
+    Row("growth, 10,000", "growth of quests", 10_000, 50_000, long=True),
+    Row("growth, 1 B", "growth of files", 1, 50, long=True),
+    Row("growth, 100 KiB", "growth of files", 100 * KIB, 50, long=True),
+    Row("growth, 1 MiB", "growth of files", MIB, 50, long=True),
+    Row("growth, 5 MiB", "growth of files", 5 * MIB, 20, long=True),
+    Row("growth, 64 MiB", "growth of files", 64 * MIB, 3, long=True),
+    Row("growth, 1 GiB", "growth of files", 1024 * MIB, 1, long=True),
+    Row("growth, 1 idle", "growth of connections", 1, 1, long=True),
+    Row("growth, 10 idle", "growth of connections", 10, 1, long=True),
+    Row("growth, 100 idle", "growth of connections", 100, 1, long=True),
+    Row("growth, 1,000 idle", "growth of connections", 1000, 1, long=True),
+    Row("growth, 5,000 idle", "growth of connections", 5000, 1, long=True),
 )
 ROW_BY_NAME = {row.name: row for row in ROWS}
 
@@ -187,22 +197,23 @@ def on_runtime(name: str, work: Callable[[Runtime], Coroutine[Any, Any, Figures]
 
 async def quests(client: Asker, runtime: Runtime, count: int, in_flight: int) -> Figures:
     """Small quests, so many at the same time."""
-
-    async def ask_many(total: int) -> None:
-        left = total
-
-        async def worker() -> None:
-            nonlocal left
-            while left > 0:
-                left -= 1
-                expect("an answer", await client.quest("hello", PARAMS), HELLO)
-
-        await runtime.together([worker] * min(in_flight, total))
-
-    await ask_many(max(count // 10, min(in_flight, 1000)))
+    await ask_many(client, runtime, max(count // 10, min(in_flight, 1000)), in_flight)
     watch = Stopwatch()
-    await ask_many(count)
+    await ask_many(client, runtime, count, in_flight)
     return watch.figures(count, "us", 1e6)
+
+
+async def ask_many(client: Asker, runtime: Runtime, total: int, in_flight: int) -> None:
+    """So many quests, *in_flight* of them at the same time."""
+    left = total
+
+    async def worker() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            expect("an answer", await client.quest("hello", PARAMS), HELLO)
+
+    await runtime.together([worker] * min(in_flight, total))
 
 
 async def pushes(client: Client, count: int, *, file: bool) -> Figures:
@@ -300,15 +311,17 @@ async def idle(open_client: Opener, url: str, runtime: Runtime, count: int) -> F
             await leave.wait()
 
     async def measure() -> None:
-        before = rss()
-        await runtime.together([lambda: grow(before), *[hold] * count])
+        before, began = rss(), time.process_time()
+        await runtime.together([lambda: grow(before, began), *[hold] * count])
 
-    async def grow(before: int) -> None:
+    async def grow(before: int, began: float) -> None:
         while is_open < count:
             await runtime.sleep(0.01)
+        cpu = time.process_time() - began
         await runtime.sleep(0.1)
         gc.collect()
         figures["kib"] = (rss() - before) / count / KIB
+        figures["cpu_us"] = cpu / count * 1e6
         leave.set()
 
     async with open_client(url):  # what is loaded and allocated once
@@ -377,7 +390,7 @@ def dedup(name: str, count: int) -> Figures:
         if name == "MidFilter":
             mids = MidFilter(bound=count)
 
-            return lambda mid: mids.seen((Conversation.P2P, 1002, 1001, mid), now=float(mid & 0xFF))
+            return lambda mid: mids.seen(("pushmsg", 1002, 1001, mid), now=float(mid & 0xFF))
         known: dict[tuple[int, int], None] = {}
 
         def looked_up(mid: int) -> bool:
@@ -428,11 +441,15 @@ def work_of(
     name: str, row: Row, url: str, path: Path, count: int
 ) -> Callable[[Runtime], Coroutine[Any, Any, Figures]]:
     """The work of *row* for a client that has a runtime. Raises Absent."""
+    from . import growth  # which is made of what stands here
+
     open_client: Opener = BY_NAME[name].load()
 
     async def work(runtime: Runtime) -> Figures:
         if row.kind == "idle":
             return await idle(open_client, url, runtime, row.size)
+        if row.kind == "growth of connections":
+            return await growth.of_connections(open_client, url, runtime, row.size)
         async with open_client(url) as client:
             todo: Awaitable[Figures]
             match row.kind:
@@ -444,6 +461,10 @@ def work_of(
                     todo = files(client, path, count)
                 case "stall":
                     todo = stall(client, runtime, path, count)
+                case "growth of quests":
+                    todo = growth.of_quests(client, runtime, count, row.size)
+                case "growth of files":
+                    todo = growth.of_files(client, runtime, path, count)
                 case _:  # memory
                     todo = memory(client, path)
             return await todo

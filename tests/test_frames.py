@@ -13,6 +13,7 @@ from rtm_proto.frames import (
     BINARY,
     CLOSE,
     CONTINUATION,
+    KEYS_AT_ONCE,
     MAX_CONTROL,
     PING,
     PONG,
@@ -23,6 +24,7 @@ from rtm_proto.frames import (
     frame_head,
     head_size,
     mask_in_python,
+    mask_keys,
     payload_size,
     turn_key,
 )
@@ -240,3 +242,19 @@ def test_misuse_is_told_before_anything_changes() -> None:
     piece: Buffer = b"abcd"
     writer.write_piece(piece)
     assert joined(writer.data_to_send()) == b"\x82\x04abcd"
+
+
+def test_mask_keys_are_drawn_many_at_once_and_each_is_used_once() -> None:
+    asked: list[int] = []
+
+    def entropy(size: int) -> bytes:
+        asked.append(size)
+        return bytes((len(asked),)) + bytes(at & 0xFF for at in range(1, size))
+
+    keys = mask_keys(entropy)
+    assert asked == []
+    drawn = [keys() for _ in range(KEYS_AT_ONCE + 1)]
+    assert asked == [4 * KEYS_AT_ONCE] * 2
+    assert drawn[:2] == [b"\x01\x01\x02\x03", b"\x04\x05\x06\x07"]
+    assert drawn[-1] == b"\x02\x01\x02\x03"
+    assert {len(key) for key in drawn} == {4}

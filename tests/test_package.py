@@ -336,6 +336,23 @@ def test_how_the_bytes_are_cut_does_not_matter(
     assert len(expected) >= len(packages)
 
 
+@given(st.lists(PACKAGES, max_size=6), st.binary(max_size=20), st.integers(0, 60), st.booleans())
+def test_what_stands_before_does_not_matter(
+    packages: list[bytes], garbage: bytes, limit: int, parts: bool
+) -> None:
+    """Whole packages with a seq at the start take a short way; behind another none does."""
+    data = b"".join(packages) + garbage
+    first = encode_oneway(b"m", b"")
+    least = len(first)
+    short, long = (
+        Splitter(least + limit, 20) if parts else Splitter(least + limit) for _ in range(2)
+    )
+    came = short.feed(data)
+    assert long.feed(first + data)[1:] == came
+    assert repr(long.fault) == repr(short.fault)
+    assert (long.pending, long.announced) == (short.pending, short.announced)
+
+
 @given(st.binary(max_size=60), st.integers(0, 7))
 def test_garbage_raises_nothing(data: bytes, kept: int) -> None:
     Splitter().feed(data)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from rtm_proto.events import CloseKind
@@ -152,6 +152,102 @@ def test_nothing_is_raised_whatever_the_bytes(
     wire: bytes, role: str, text: bool, lane: bool, data: st.DataObject
 ) -> None:
     read(data.draw(cut_up(wire)), client=role == "client", text=text, lane=lane)
+
+
+# --- messages that are taken whole ---
+
+
+def read_whole(chunks: Sequence[bytes]) -> tuple[list[tuple[int, bytes]], WebSocket]:
+    """As a client's link reads: what is plain at the start of a chunk is taken at once."""
+    socket = WebSocket(
+        client=True, mask_key=lambda: KEY, max_message=LIMIT, max_fragments=FRAGMENTS
+    )
+    pieces: list[tuple[int, bytes]] = []
+    for chunk in chunks:
+        payloads, end = socket.take_whole(chunk)
+        pieces.append((2, payloads))
+        socket.receive_data(chunk[end:], now=0.0)
+        while (piece := socket.next_piece()) is not None:
+            pieces.append((piece[0], bytes(piece[1])))
+    return pieces, socket
+
+
+@given(streams())
+@settings(max_examples=1_000, deadline=None)
+def test_taking_messages_whole_does_not_matter(stream: tuple[list[bytes], bool, bool]) -> None:
+    chunks, client, _ = stream
+    assume(client)
+    for cut in (chunks, [b"".join(chunks)]):
+        socket = WebSocket(
+            client=True, mask_key=lambda: KEY, max_message=LIMIT, max_fragments=FRAGMENTS
+        )
+        expected = b""
+        for chunk in cut:
+            socket.receive_data(chunk, now=0.0)
+            while (piece := socket.next_piece()) is not None:
+                expected += piece[1]
+        pieces, whole = read_whole(cut)
+        assert b"".join(data for _, data in pieces) == expected
+        assert joined(whole.data_to_send()) == joined(socket.data_to_send())
+        for each in (whole, socket):
+            each.receive_eof()
+        assert (whole.ended, whole.close_code) == (socket.ended, socket.close_code)
+
+
+SMALL, MEDIUM = raw_frame(b"a" * 5), raw_frame(b"b" * 200)
+
+
+@pytest.mark.parametrize(
+    ("data", "payloads", "end"),
+    [
+        (SMALL, b"a" * 5, 7),
+        (MEDIUM, b"b" * 200, 204),
+        (SMALL + MEDIUM + SMALL, b"a" * 5 + b"b" * 200 + b"a" * 5, 218),
+        (SMALL + raw_frame(b"", 9) + SMALL, b"a" * 5, 7),
+        (SMALL + MEDIUM[:-1], b"a" * 5, 7),
+        (SMALL + SMALL[:3], b"a" * 5, 7),
+        (raw_frame(b"c" * LIMIT), b"c" * LIMIT, LIMIT + 4),
+        (raw_frame(b"c" * (LIMIT + 1)), b"", 0),
+        (raw_frame(b"c", 1), b"", 0),
+        (raw_frame(b"c", fin=False), b"", 0),
+        (raw_frame(b"c", rsv=1), b"", 0),
+        (raw_frame(b"c", key=KEY), b"", 0),
+        (b"\x82\x7eFPNN" + b"c" * 20_000, b"", 0),
+        (b"\x82\x7f" + (200).to_bytes(8) + b"c" * 200, b"", 0),
+        (b"", b"", 0),
+    ],
+)
+def test_only_plain_messages_at_the_start_are_taken_whole(
+    data: bytes, payloads: bytes, end: int
+) -> None:
+    socket = WebSocket(client=True, mask_key=lambda: KEY, max_message=LIMIT)
+    assert socket.take_whole(data) == (payloads, end)
+
+
+def test_a_frame_of_a_length_that_looks_like_a_package_is_not_taken_whole() -> None:
+    socket = WebSocket(client=True, mask_key=lambda: KEY)
+    assert socket.take_whole(raw_frame(b"c" * 0x4650)) == (b"", 0)
+    assert socket.take_whole(raw_frame(b"c" * 0x464F)) == (b"c" * 0x464F, 0x464F + 4)
+
+
+@pytest.mark.parametrize(
+    "before", [SMALL[:1], SMALL[:4], raw_frame(b"c", fin=False), raw_frame(b"", 8)]
+)
+def test_nothing_is_taken_whole_behind_something_unfinished(before: bytes) -> None:
+    socket = WebSocket(client=True, mask_key=lambda: KEY)
+    socket.receive_data(before, now=0.0)
+    while socket.next_piece() is not None:
+        pass
+    assert socket.take_whole(SMALL) == (b"", 0)
+
+
+def test_nothing_is_taken_whole_by_a_server_without_the_lane_or_from_a_buffer_that_changes() -> (
+    None
+):
+    assert WebSocket(client=False).take_whole(SMALL) == (b"", 0)
+    assert WebSocket(client=True, mask_key=lambda: KEY, lane=False).take_whole(SMALL) == (b"", 0)
+    socket = WebSocket(client=True, mask_key=lambda: KEY)
+    assert socket.take_whole(memoryview(SMALL)) == (b"", 0)
 
 
 # --- the link ---

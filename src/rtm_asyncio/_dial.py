@@ -9,7 +9,6 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import anyio
@@ -19,6 +18,7 @@ from anyio.streams.tls import TLSStream
 
 from rtm_proto.address import Address
 from rtm_proto.errors import ConnectFailed, LocalProtocolError
+from rtm_proto.frames import mask_keys
 from rtm_proto.link import Link, StreamLink
 from rtm_proto.proxies import Proxy, parse_proxy
 from rtm_proto.websocket import WebSocketLink
@@ -44,7 +44,7 @@ def make_link(address: Address) -> Link:
         address.authority,
         address.path,
         nonce=os.urandom(16),
-        mask_key=partial(os.urandom, 4),
+        mask_key=mask_keys(os.urandom),
     )
 
 

@@ -19,10 +19,11 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from rtm_proto.desk import Desk, Ticket
+from rtm_proto.desk import Bell, Desk, Ticket
 from rtm_proto.events import CloseKind, CloseReason
 from rtm_proto.link import Buffer
 
+from ._streams import rung
 from ._wire import JOIN_BELOW, LINGER, RECEIVE_SIZE, Wire, tune_socket
 
 
@@ -48,7 +49,7 @@ class PlainWire:
         self._unsent: list[Buffer] = []  # taken from the machine and not by the kernel
         self._fault: OSError | None = None  # of a write
         self._to_write = False  # whether the loop will call ``_write``
-        self._written = anyio.Event()
+        self._written: Bell | None = None  # of who waits for that
         self._timer: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._patience: asyncio.TimerHandle | None = None  # with what comes in after a fault
@@ -56,6 +57,7 @@ class PlainWire:
         self._read_all = False
         self._parts = False
         self._view = _scratch.view
+        self._sent = True  # whether anything was, since something came
         self._quick = tune_socket(sock)
         self._sleeps_until = float("inf")
         self.ended = anyio.Event()
@@ -70,7 +72,7 @@ class PlainWire:
         finally:
             machine.abort(CloseReason(CloseKind.LOCAL, "cancelled"))
             self._desk.collect(now=self._loop.time())
-            self._written.set()
+            self._ring_written()
             self.ended.set()
             for timer in (self._timer, self._linger, self._patience):
                 if timer is not None:
@@ -85,13 +87,7 @@ class PlainWire:
         self._desk.collect(now=self._loop.time())
         if self._over.done():
             return
-        if self._unsent or self._to_write:
-            pass  # the loop is at it
-        elif machine.pending > 1:
-            self._to_write = True  # others will ask too before it comes to write
-            self._loop.call_soon(self._do, self._write)
-        else:
-            self._send()
+        self._see_to_write()
         if not self._reads and not self._read_all and not machine.full:
             self._reads = True
             self._loop.add_reader(self._sock, self._do, self._read)
@@ -102,6 +98,16 @@ class PlainWire:
             if when is not None and when < self._sleeps_until:
                 self._sleep_until(when)
 
+    def asked(self, deadline: float) -> None:
+        """A quest was sent: nothing else came of the machine."""
+        if not self._to_write:
+            if self._machine.finished or self._over.done():
+                self.turn()
+                return
+            self._see_to_write()
+        if deadline < self._sleeps_until:
+            self._sleep_until(deadline)
+
     async def flush(self, ticket: Ticket) -> None:
         """Wait until everything is written, or *ticket* is done."""
         self.turn()
@@ -111,9 +117,9 @@ class PlainWire:
         if not waits or ticket.done or self.ended.is_set():
             await anyio.lowlevel.checkpoint()
             return
-        self._written = anyio.Event()
-        ticket.bell = self._written.set
-        await self._written.wait()
+        written = rung(ticket)
+        self._written = ticket.bell
+        await written
 
     # --- what the loop calls ---
 
@@ -143,13 +149,19 @@ class PlainWire:
             if self._fault is not None:
                 self._broken(self._fault)
             return
-        self._quick()
+        self._sent = False
         if not machine.finished:
             machine.receive_data(bytes(self._view[:size]), now=self._loop.time())
             self.turn()
+        if not self._sent:  # whoever is woken by what came may send as well
+            self._loop.call_soon(self._acknowledge)
         if machine.full and self._reads:
             self._reads = False
             self._loop.remove_reader(self._sock)
+
+    def _acknowledge(self) -> None:
+        if not self._sent and not self._to_write:  # else what is sent acknowledges too
+            self._quick()
 
     def _write(self) -> None:
         self._to_write = False
@@ -169,7 +181,7 @@ class PlainWire:
         if not self._unsent:
             self._loop.remove_writer(self._sock)
             if self._fault is None:
-                self._written.set()
+                self._ring_written()
             if self._machine.finished:
                 self._finish()
 
@@ -182,9 +194,18 @@ class PlainWire:
 
     # --- private ---
 
+    def _see_to_write(self) -> None:
+        if self._unsent or self._to_write:
+            pass  # the loop is at it
+        elif self._machine.pending > 1:
+            self._to_write = True  # others will ask too before it comes to write
+            self._loop.call_soon(self._do, self._write)
+        else:
+            self._send()
+
     def _send(self) -> None:
         """Write what the machine has, as far as the kernel takes it."""
-        while self._fault is None and (data := self._machine.data_to_send()):
+        if self._fault is None and (data := self._machine.data_to_send()):
             together = len(data) > 1 and sum(map(len, data)) <= JOIN_BELOW
             self._unsent = [b"".join(data)] if together else data
             if not self._push():
@@ -198,6 +219,7 @@ class PlainWire:
         try:
             while unsent:
                 size = self._sock.send(unsent[0])
+                self._sent = True
                 if size == len(unsent[0]):
                     del unsent[0]
                 else:
@@ -212,6 +234,11 @@ class PlainWire:
             self._patience = self._loop.call_later(patience, self._do, self._give_up)
             return False
         return True
+
+    def _ring_written(self) -> None:
+        if self._written is not None:
+            self._written()
+            self._written = None
 
     def _sleep_until(self, when: float) -> None:
         if self._timer is not None:

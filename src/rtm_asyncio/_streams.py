@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
-
-import anyio
 
 from rtm_proto.errors import LocalProtocolError
 from rtm_proto.flows.steps import Progress, ProgressInbox
@@ -15,14 +14,30 @@ Item = TypeVar("Item")
 Given = TypeVar("Given", covariant=True)
 
 
-class Waiting(Protocol[Given]):
-    """Items that wait for their reader."""
+class Belled(Protocol):
+    """What one task may wait for."""
 
     bell: Callable[[], None] | None
+
+
+class Waiting(Belled, Protocol[Given]):
+    """Items that wait for their reader."""
 
     @property
     def over(self) -> bool: ...
     def take(self) -> Given | None: ...
+
+
+def rung(belled: Belled) -> Awaitable[None]:
+    """Await it at once: it ends when *belled* rings."""
+    rings: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def ring() -> None:
+        if not rings.done():  # the task that waits may just have been cancelled
+            rings.set_result(None)
+
+    belled.bell = ring  # an anyio.Event would be one more thing in every quest
+    return rings
 
 
 class Taking(Generic[Item]):
@@ -47,10 +62,8 @@ class Taking(Generic[Item]):
                 return item
             if inbox.bell is not None:
                 raise LocalProtocolError("another task is waiting for the next one already")
-            bell = anyio.Event()
-            inbox.bell = bell.set
             try:
-                await bell.wait()
+                await rung(inbox)
             finally:
                 inbox.bell = None
         raise StopAsyncIteration

@@ -92,6 +92,10 @@ class Wire:
             if when is not None and when < self._sleeps_until:
                 self._earlier.set()
 
+    def asked(self, deadline: float) -> None:
+        """A quest was sent."""
+        self.turn()
+
     async def flush(self, ticket: Ticket) -> None:
         """Wait until everything is written, or *ticket* is done."""
         self._written = anyio.Event()

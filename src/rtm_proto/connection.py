@@ -177,7 +177,8 @@ class Connection:
     @property
     def unsent(self) -> int:
         """Bytes of packages that ``data_to_send`` would give (frames around them not counted)."""
-        return self._unsent + self._unsent_body
+        waiting = self._session.waiting if self._takes_packages() else 0
+        return self._unsent + self._unsent_body + waiting
 
     @property
     def open(self) -> bool:
@@ -204,11 +205,12 @@ class Connection:
         """
         if self.state is not _OPEN:
             self._check_open(method)
-        _check_deadline(deadline)
+        if deadline != deadline:
+            _check_deadline(deadline)
         quest_id = self._session.quest(method, params)
         if deadline is not None:
             self._deadlines.set(quest_id, deadline)
-        self._flush()
+        self._said()
         return quest_id
 
     def begin_quest(
@@ -229,6 +231,7 @@ class Connection:
         quest_id, package_head = self._session.quest_head(method, psize)
         if deadline is not None:
             self._deadlines.set(quest_id, deadline)
+        self._hand_over()
         self._link.begin_package(len(package_head) + psize, package_head + head)
         self._unsent_body += len(package_head) + len(head)
         if self._link.in_package:
@@ -248,14 +251,14 @@ class Connection:
         self._unsent_body += len(piece)
         if not self._link.in_package:
             self._streamed = None
-            self._flush()
+            self._said()
 
     def send_oneway(self, method: str, params: Params) -> None:
         """Tell. Raises as ``send_quest``."""
         if self.state is not _OPEN:
             self._check_open(method)
         self._session.oneway(method, params)
-        self._flush()
+        self._said()
 
     def answer(self, quest_id: QuestId, params: Params) -> None:
         """Answer a quest of the peer. Too late is nobody's fault: nothing happens then.
@@ -264,13 +267,13 @@ class Connection:
         """
         if self.state is not _CLOSED:
             self._session.answer(quest_id, params)
-            self._flush()
+            self._said()
 
     def refuse(self, quest_id: QuestId, code: int, text: str) -> None:
         """Answer a quest of the peer with an error; otherwise as ``answer``."""
         if self.state is not _CLOSED:
             self._session.refuse(quest_id, code, text)
-            self._flush()
+            self._said()
 
     def forget(self, quest_id: QuestId) -> None:
         """The asker left: no event will come, a late answer is dropped.
@@ -278,6 +281,7 @@ class Connection:
         A quest that still waits for its turn is taken back. One whose body is half sent takes the
         connection with it: the frame cannot be mended.
         """
+        self._hand_over()  # what only waited to be taken has left
         self._session.forget(quest_id)
         self._deadlines.drop(quest_id)
         if quest_id == self._streamed:
@@ -345,6 +349,7 @@ class Connection:
 
     def handle_timeout(self, *, now: float) -> None:
         """Time has passed. Early, late or idle: harmless."""
+        self._hand_over()
         for key in self._deadlines.due(now):
             if isinstance(key, int):
                 self._session.expire(key)
@@ -366,6 +371,7 @@ class Connection:
 
     def data_to_send(self) -> list[Buffer]:
         """Take the buffers to write, in order. Call again only when these are written."""
+        self._hand_over()
         out = self._link.data_to_send()
         # What the transport takes is a sign of life: of any kind for a server, for a client only
         # a body, because during one no *ping can be sent and no answer be expected.
@@ -412,14 +418,14 @@ class Connection:
             if ended is not None:
                 self._deadlines.drop(ended)
             if session.bad_packages >= MAX_BAD_PACKAGES:
-                self._flush()
+                self._said()
                 self._finish(CloseReason(CloseKind.PROTOCOL_ERROR, "too many bad packages"))
                 return
         fault = link.fault
         if fault is not None and fault.seq is not None:
             session.refuse_seq(fault.seq, self._oversize_code, str(fault))
         if session.waiting:
-            self._flush()
+            self._said()
         if link.ended is not None:
             # A peer that leaves while we are closing only follows: our reason is why it ended.
             follows = self.state is _CLOSING and link.ended.kind is CloseKind.PEER_CLOSED
@@ -427,18 +433,26 @@ class Connection:
         elif self.state is _CLOSING:
             self._close_when_idle()
 
-    def _flush(self) -> None:
-        """Hand the session's packages to the link, unless they have to wait for it."""
-        session, link = self._session, self._link
-        if not session.waiting:
-            self._close_when_idle()
-        elif self._unsent + session.waiting - session.largest > self._max_unsent:
+    def _hand_over(self) -> None:
+        """Give the session's packages to the link, unless they have to wait for it.
+
+        Not one by one as they are said, but before anything that has to know what has left.
+        """
+        if self._session.waiting and self._takes_packages():
+            self._unsent += self._session.waiting
+            for package in self._session.packages():
+                self._link.send_package(package)
+
+    def _takes_packages(self) -> bool:
+        return self.state in (_OPEN, _CLOSING) and not self._link.in_package
+
+    def _said(self) -> None:
+        """Something was said: is it too much, or was it the last?"""
+        session = self._session
+        if self._unsent + session.waiting - session.largest > self._max_unsent:
             text = f"more than {self._max_unsent} bytes wait for a peer that does not read"
             self._finish(CloseReason(CloseKind.LIMIT, text), abrupt=True)
-        elif self.state in (_OPEN, _CLOSING) and not link.in_package:
-            self._unsent += session.waiting
-            for package in session.packages():
-                link.send_package(package)
+        elif self.state is _CLOSING:
             self._close_when_idle()
 
     def _close_when_idle(self) -> None:
@@ -461,7 +475,7 @@ class Connection:
             self._deadlines.set(_ALIVE, now + PING_EVERY)
             if not self._link.in_package:
                 self._session.ping()
-                self._flush()
+                self._said()
 
     def _finish(self, reason: CloseReason, *, abrupt: bool = False) -> None:
         """Say goodbye, lose what is pending, and be closed.
@@ -473,6 +487,7 @@ class Connection:
         self.reason = reason
         self.abrupt = abrupt or reason.kind is CloseKind.PEER_RESET or self._link.in_package
         if not self.abrupt:
+            self._hand_over()
             self._link.close(reason)
         self.state = _CLOSED
         self._streamed = None

@@ -21,7 +21,7 @@ class Deadlines(Generic[Key]):
     __slots__ = ("_heap", "_tickets", "_times")
 
     def __init__(self) -> None:
-        self._times: dict[Key, tuple[float, int]] = {}
+        self._times: dict[Key, tuple[float, int, Key]] = {}  # what of the heap is alive
         self._heap: list[tuple[float, int, Key]] = []
         self._tickets = 0  # orders equal times by when they were set; keys are never compared
 
@@ -31,10 +31,11 @@ class Deadlines(Generic[Key]):
     def set(self, key: Key, when: float) -> None:
         """Let *key* be due at *when*, instead of any time set before."""
         self._tickets += 1
-        self._times[key] = (when, self._tickets)
-        heapq.heappush(self._heap, (when, self._tickets, key))
-        if len(self._heap) > REBUILD_ABOVE and len(self._heap) > 2 * len(self._times):
-            self._heap = [(when, ticket, key) for key, (when, ticket) in self._times.items()]
+        self._times[key] = entry = (when, self._tickets, key)
+        heap = self._heap
+        heapq.heappush(heap, entry)
+        if len(heap) > REBUILD_ABOVE and len(heap) > 2 * len(self._times):
+            self._heap = [*self._times.values()]
             heapq.heapify(self._heap)
 
     def drop(self, key: Key) -> None:
@@ -45,9 +46,9 @@ class Deadlines(Generic[Key]):
         """The earliest time, or None."""
         heap = self._heap
         while heap:
-            when, ticket, key = heap[0]
-            if self._times.get(key) == (when, ticket):
-                return when
+            entry = heap[0]
+            if self._times.get(entry[2]) is entry:
+                return entry[0]
             heapq.heappop(heap)
         return None
 

@@ -77,10 +77,10 @@ class Ticket:
         Raises LocalProtocolError when it is not done yet.
         """
         match self.outcome:
-            case None:
-                raise LocalProtocolError(f"{self.method} has no result yet")
             case Answered(params=params):
                 return params
+            case None:
+                raise LocalProtocolError(f"{self.method} has no result yet")
             case Refused(code=code, text=text):
                 raise QuestRefused(self.method, code, text)
             case Lost(reason=reason):
@@ -143,7 +143,8 @@ class Inbox:
         elif isinstance(event, Reconnected):
             self._down = False
         if len(self._events) < self._limit:
-            self._catch_up()
+            if self._lost or self._ends:
+                self._catch_up()
             self._events.append(event)
         elif isinstance(event, (KickedOut, Disconnected, Reconnected)):
             self._ends = [end for end in self._ends if type(end) is not type(event)]
@@ -160,15 +161,13 @@ class Inbox:
         if not self._events:
             return None
         event = self._events.popleft()
-        self.over = isinstance(event, Disconnected) and not event.again
+        self.over = type(event) is Disconnected and not event.again
         return event
 
     def push(self, method: str, params: Params, *, now: float) -> None:
         """A push that carries a message. Raises PayloadError when it cannot be read."""
         event, attrs = parse_push(method, params, self.uid)
-        if event.mid and self._mids.seen(
-            (event.kind, event.sender, event.target, event.mid), now=now
-        ):
+        if event.mid and self._mids.seen((method, event.sender, event.target, event.mid), now=now):
             self.duplicates += 1
         elif self._honour_excluded and self.uid in attrs.excluded_uids:
             self.excluded += 1
@@ -205,12 +204,15 @@ class Desk:
 
     def ask(self, method: str, params: Params, *, deadline: float | None) -> Ticket:
         """A quest with a ticket. Raises as ``Connection.send_quest``."""
-        return self._ticket(self.connection.send_quest(method, params, deadline=deadline), method)
+        quest_id = self.connection.send_quest(method, params, deadline=deadline)
+        ticket = self._tickets[quest_id] = Ticket(quest_id, method)
+        return ticket
 
     def begin(self, method: str, head: bytes, psize: int, *, deadline: float | None) -> Ticket:
         """A quest in pieces with a ticket. Raises as ``Connection.begin_quest``."""
         quest_id = self.connection.begin_quest(method, head, psize, deadline=deadline)
-        return self._ticket(quest_id, method)
+        ticket = self._tickets[quest_id] = Ticket(quest_id, method)
+        return ticket
 
     def hand(self, ticket: Ticket, piece: Buffer) -> bool:
         """The next piece; False, and nothing sent, when the quest has already ended."""
@@ -258,10 +260,6 @@ class Desk:
                 self._closed(event.reason)
             case _:  # Dropped
                 self.dropped += 1
-
-    def _ticket(self, quest_id: QuestId, method: str) -> Ticket:
-        ticket = self._tickets[quest_id] = Ticket(quest_id, method)
-        return ticket
 
     def _quest(self, event: QuestReceived, now: float) -> None:
         connection, quest_id = self.connection, event.quest_id

@@ -15,7 +15,7 @@ where it is not: 0.1 or 1 us for 512 bytes, 1 or 54 us for 64 KiB.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from struct import Struct
 
 from .errors import LocalProtocolError
@@ -33,10 +33,12 @@ MASKED = 0x80  # the second byte: a mask key follows
 MAX_CONTROL = 125  # bytes of payload in a control frame; RFC 6455, section 5.5
 MAX_CLOSE_TEXT = 123  # bytes: a control frame less the close code
 WHOLE_FRAME = 16_384  # bytes of payload: up to this, a frame goes out as one buffer
+KEYS_AT_ONCE = 64  # mask keys that are drawn together
 
 Mask = Callable[[Buffer, bytes], bytes]
 """The buffer xored with the four bytes of the key, repeated; the buffer itself stays as it is."""
 
+_SMALL = Struct("!BB4s")
 _MEDIUM = Struct("!BBH")
 _LARGE = Struct("!BBQ")
 _INT_XOR_UNTIL = 256  # bytes: above this, translating is the faster way (measured)
@@ -63,6 +65,21 @@ def best_mask() -> Mask:
     except ImportError:
         return mask_in_python
     return apply_mask
+
+
+def mask_keys(entropy: Callable[[int], bytes]) -> Callable[[], bytes]:
+    """Keys of 4 bytes, one at each call; *entropy* gives that many random bytes (``os.urandom``).
+
+    Many are drawn at once: a call of the system for each would cost more than the masking.
+    """
+
+    def keys() -> Iterator[bytes]:
+        while True:
+            drawn = entropy(4 * KEYS_AT_ONCE)
+            for at in range(0, len(drawn), 4):
+                yield drawn[at : at + 4]
+
+    return keys().__next__
 
 
 def turn_key(key: bytes, size: int) -> bytes:
@@ -148,8 +165,11 @@ class FrameWriter:
             head = frame_head(opcode, size, None)
         else:
             key = self._mask_key()
-            head = frame_head(opcode, size, key)
             payload = self._mask(payload, key)
+            if size < 126:
+                self._out.append(_SMALL.pack(FIN | opcode, MASKED | size, key) + payload)
+                return
+            head = frame_head(opcode, size, key)
         if size <= WHOLE_FRAME:
             self._out.append(head + payload)
         else:

@@ -12,7 +12,6 @@ lane only works between them, so both read the same stream.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
@@ -41,6 +40,7 @@ from .package import MAX_PACKAGE
 
 MAX_FRAGMENTS = 4_096  # frames of one message, empty ones too
 MAX_CONTROLS = 50  # control frames taken in one second
+FP = 0x4650  # the letters, where they stand for the length of a frame
 PEEK = 16  # bytes of an over-long message that are handed on: an FPNN header with its seq
 
 Piece = tuple[int, Buffer, bool]
@@ -87,7 +87,8 @@ class WebSocket:
         self._lane = lane
         self._lane_heads = (FIN | BINARY,) if text else (FIN | BINARY, FIN | TEXT)
         self._mask_bit = 0 if client else MASKED  # what the peer's frames must have
-        self._wsproto = Connection(ConnectionType.CLIENT if client else ConnectionType.SERVER)
+        self._client = client
+        self._wsproto_made: Connection | None = None  # many connections never need it
         # what arrives
         self._data: Buffer = b""  # not read yet: at most a frame's head when nothing is pulled
         self._offset = 0  # where reading goes on in it
@@ -96,7 +97,7 @@ class WebSocket:
         self._in_lane = False  # whether those are ours or wsproto's
         self._opcode = BINARY
         self._key = b""  # the current frame's mask key, turned to its next byte
-        self._pieces: deque[Piece] = deque()  # from wsproto
+        self._pieces: list[Piece] = []  # from wsproto: one at the most
         self._message_open = False  # wsproto has a message under way
         self._message_size = 0  # bytes of it so far
         self._fragments = 0  # frames of it so far
@@ -178,6 +179,41 @@ class WebSocket:
             self._data = data
         self._offset = 0
 
+    def take_whole(self, data: Buffer) -> tuple[bytes, int]:
+        """The payloads of the binary messages that stand at the start of *data*, each whole in one
+        frame below 64 KiB, one behind the other; and where they end.
+
+        For a client. What is behind them goes to ``receive_data``, and so does all that is not
+        plain: it may be nothing that is taken here.
+        """
+        if (
+            self._mask_bit
+            or not self._lane
+            or self._data
+            or self._left
+            or self._message_open
+            or self.ended is not None
+            or type(data) is not bytes
+        ):
+            return b"", 0
+        payloads: list[bytes] = []
+        offset, end, limit = 0, len(data), self._max_message
+        while end - offset >= 4 and data[offset] == FIN | BINARY:
+            size = data[offset + 1]
+            start = offset + 2
+            if size == 126:
+                size = data[offset + 2] << 8 | data[offset + 3]
+                start = offset + 4
+                if size == FP:
+                    break
+            elif size > 126:
+                break
+            if size > limit or start + size > end:
+                break
+            offset = start + size
+            payloads.append(data[start:offset])
+        return payloads[0] if len(payloads) == 1 else b"".join(payloads), offset
+
     def receive_eof(self) -> None:
         """The peer's end of the stream: without a close frame that is FPNN's normal end."""
         inside = self._left or self._message_open or self._offset < len(self._data)
@@ -194,7 +230,7 @@ class WebSocket:
         """
         while True:
             if self._pieces:
-                return self._pieces.popleft()
+                return self._pieces.pop()
             if self.ended is not None:
                 return None
             data = self._data
@@ -232,7 +268,7 @@ class WebSocket:
                     break
                 size = data[offset + 2] << 8 | data[offset + 3]
                 head = 4
-                if repair and size == 0x4650 and first == FIN | BINARY:
+                if repair and size == FP and first == FIN | BINARY:
                     # "FP" where a length belongs. A real length of 18,000 is followed by "FPNN".
                     if have < 6:
                         break
@@ -278,6 +314,13 @@ class WebSocket:
         return self._writer.data_to_send()
 
     # --- private ---
+
+    @property
+    def _wsproto(self) -> Connection:
+        if self._wsproto_made is None:
+            role = ConnectionType.CLIENT if self._client else ConnectionType.SERVER
+            self._wsproto_made = Connection(role)
+        return self._wsproto_made
 
     def _take(self, size: int) -> Piece | None:
         """The next *size* bytes of the current frame's payload: a piece, or wsproto's."""

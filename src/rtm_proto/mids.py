@@ -6,14 +6,13 @@ C#, Android and Objective-C SDKs). 0 on input means "make a new one" and never g
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 from .errors import LocalProtocolError
 from .payload import INT64_MAX
 
 FILTER_WINDOW = 20 * 60.0  # seconds a mid is remembered, from its last sight (C# and Unity SDKs)
-FILTER_BOUND = 10_000  # mids remembered at the most
+FILTER_BOUND = 10_000  # mids remembered at the least; at the most twice as many
 
 
 class MidGenerator:
@@ -49,32 +48,40 @@ def check_mid(mid: int) -> int:
 class MidFilter:
     """Remembers which keys were seen, within a window of time and up to a bound.
 
-    A repeat within *window* seconds of its last sight is a duplicate. Above *bound* keys the one
-    that was not seen for the longest time is forgotten. O(1) for each key.
+    A repeat within *window* seconds of its last sight is a duplicate, if at most *bound* other keys
+    were seen since. Up to twice as many may be remembered: there are two generations, and the older
+    one is forgotten whole when the younger one is full or older than the window. O(1) for each key.
     """
 
-    __slots__ = ("_bound", "_seen", "_window")
+    __slots__ = ("_began", "_bound", "_old", "_window", "_young")
 
     def __init__(self, *, window: float = FILTER_WINDOW, bound: int = FILTER_BOUND) -> None:
-        self._window = window
+        """Without room or time for anything, nothing is a duplicate."""
+        self._window = window if bound > 0 else -1.0
         self._bound = bound
-        self._seen: OrderedDict[Hashable, float] = OrderedDict()
+        self._began = 0.0  # when the younger generation did
+        self._young: dict[Hashable, float] = {}  # the last sight of each
+        self._old: dict[Hashable, float] = {}
 
     def __len__(self) -> int:
-        return len(self._seen)
+        """How many keys are remembered; at most twice the bound."""
+        return len(self._young.keys() | self._old.keys())
 
     def seen(self, key: Hashable, *, now: float) -> bool:
         """Whether *key* was seen within the window; from now on it was."""
-        seen = self._seen
-        last = seen.pop(key, None)
-        seen[key] = now
-        if last is not None:
-            return now - last <= self._window
-        while seen and (len(seen) > self._bound or now - next(iter(seen.values())) > self._window):
-            seen.popitem(last=False)
-        return False
+        young = self._young
+        last = young.get(key)
+        if last is None:
+            last = self._old.get(key)
+            if len(young) >= self._bound or now - self._began > self._window:
+                self._old, self._young, self._began = young, {}, now
+                young = self._young
+        young[key] = now
+        return last is not None and now - last <= self._window
 
     def known(self, key: Hashable, *, now: float) -> bool:
         """Whether ``seen`` would say that *key* is a duplicate; nothing changes."""
-        last = self._seen.get(key)
+        last = self._young.get(key)
+        if last is None:
+            last = self._old.get(key)
         return last is not None and now - last <= self._window

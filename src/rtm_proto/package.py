@@ -93,12 +93,14 @@ def method_bytes(method: str) -> bytes:
 
 def encode_quest(method: bytes, payload: bytes, seq: int, *, flag: int = FLAG_MSGPACK) -> bytes:
     """A two-way quest."""
-    return quest_head(method, len(payload), seq, flag=flag) + payload
+    return (
+        _HEADER_SEQ.pack(MAGIC, VERSION, flag, 1, len(method), len(payload), seq) + method + payload
+    )
 
 
 def quest_head(method: bytes, psize: int, seq: int, *, flag: int = FLAG_MSGPACK) -> bytes:
     """All of a two-way quest that stands before its payload of *psize* bytes."""
-    return _HEADER_SEQ.pack(MAGIC, VERSION, flag, Kind.TWOWAY, len(method), psize, seq) + method
+    return _HEADER_SEQ.pack(MAGIC, VERSION, flag, 1, len(method), psize, seq) + method
 
 
 def encode_oneway(method: bytes, payload: bytes, *, flag: int = FLAG_MSGPACK) -> bytes:
@@ -124,7 +126,7 @@ def encode_answer(
             MAGIC,
             version if version in (0, 1) else VERSION,
             flag,
-            Kind.ANSWER,
+            2,
             status,
             len(payload),
             seq,
@@ -177,7 +179,10 @@ class Splitter:
                 return []
             buffer = self._buffer
         packages: list[Package] = []
-        offset = taken = 0
+        offset = taken = self._take_whole(buffer, packages) if self._part is None else 0
+        if taken == len(buffer):
+            offset = -1
+            self._need = 0
         try:
             while offset >= 0:
                 taken = offset
@@ -193,6 +198,33 @@ class Splitter:
         elif taken < len(data):
             self._buffer += data[taken:]
         return packages
+
+    def _take_whole(self, data: bytes | bytearray | memoryview, packages: list[Package]) -> int:
+        """The whole packages with a seq at the start of *data*; where they end.
+
+        A short way for what most of them are. All that is odd is left for ``_take``.
+        """
+        offset, end = 0, len(data)
+        most = min(self.limit, self.whole_to)
+        unpack = _HEADER_SEQ.unpack_from
+        while end - offset >= _SEQ_END:
+            magic, version, flag, kind, ss, psize, seq = unpack(data, offset)
+            body = start = offset + _SEQ_END
+            if kind == 1:
+                body += ss
+            elif kind != 2:
+                break
+            behind = body + psize
+            if magic != MAGIC or behind > end or behind - offset > most:
+                break
+            payload = bytes(data[body:behind])
+            if kind == 1:
+                method = bytes(data[start:body])
+                packages.append(Package(1, version, flag, 0, seq, method, payload))
+            else:
+                packages.append(Package(2, version, flag, ss, seq, b"", payload))
+            offset = behind
+        return offset
 
     def _take_part(
         self,

@@ -51,6 +51,8 @@ def encode(params: Params) -> bytes:
     Raises LocalProtocolError for a key that is not text, an integer outside int64..uint64, or a
     type that msgpack does not have.
     """
+    if not params:
+        return EMPTY
     _check_keys(params)
     try:
         # packb is this with a buffer of a megabyte, which costs more than most of our maps.
@@ -91,24 +93,23 @@ def decode(data: bytes, *, max_nodes: int = MAX_NODES) -> dict[str, object]:
     if len(data) > max_nodes:  # what is shorter cannot hold more
         scan(data, max_nodes=max_nodes)
     try:
-        value: object = msgpack.unpackb(data, raw=False, unicode_errors="surrogateescape")
+        value: Any = msgpack.unpackb(data, raw=False, unicode_errors="surrogateescape")
     except msgpack.ExtraData as exc:
         value = cast(Any, exc).unpacked  # which its type stubs do not know
     except Exception:  # msgpack's own documentation asks for it; the second look finds the reason
         return _decode_again(data, max_nodes)
-    if type(value) is not dict:
+    if value.__class__ is not dict:
         raise PayloadError(
-            f"payload must be a map, got {type(value).__name__} ({show_bytes(data)})",
+            f"payload must be a map, got {value.__class__.__name__} ({show_bytes(data)})",
             Code.INVALID_PACKAGE,
         )
-    entries = cast("dict[str, object]", value)
-    if len(entries) == _announced(data):
+    entries: dict[str, object] = value
+    if len(entries) == (data[0] & 0x0F if data[0] < 0x90 else _announced(data)):
         for key, item in entries.items():
-            kind = type(item)
-            if (
-                type(key) is not str
-                or kind is dict
-                or (kind is list and not _plain(cast("list[object]", item), 2))
+            if type(key) is not str:
+                break
+            if (kind := type(item)) is dict or (
+                kind is list and not _plain(cast("list[object]", item), 2)
             ):
                 break
         else:
@@ -309,8 +310,8 @@ def ints_of(params: Params, key: str) -> list[int]:
 # --- private ---------------------------------------------------------------------------------
 
 
-def _check_keys(params: Params) -> None:
-    for key in cast("Mapping[object, object]", params):
+def _check_keys(params: Mapping[Any, object]) -> None:
+    for key in params:
         if not isinstance(key, str):
             raise LocalProtocolError(f"a payload key must be text, got {key!r}")
 
@@ -352,11 +353,8 @@ def _entries(params: Params) -> bytes:
 
 
 def _announced(data: bytes) -> int:
-    """How many entries the map at the start of *data* announces."""
-    lead = data[0]
-    if lead < 0x90:
-        return lead & 0x0F
-    return int.from_bytes(data[1:3] if lead == 0xDE else data[1:5], "big")
+    """How many entries the map at the start of *data* announces in a field of its own."""
+    return int.from_bytes(data[1:3] if data[0] == 0xDE else data[1:5], "big")
 
 
 def _plain(items: list[object], depth: int) -> bool:

@@ -57,16 +57,17 @@ class Conversation(Enum):
     BROADCAST = ""
 
 
+_P2P, _GROUP, _ROOM, _BROADCAST = Conversation  # a member is slow to look up in its class
 PUSHES: Mapping[str, Conversation] = {
-    "pushmsg": Conversation.P2P,
-    "pushgroupmsg": Conversation.GROUP,
-    "pushroommsg": Conversation.ROOM,
-    "pushbroadcastmsg": Conversation.BROADCAST,
+    "pushmsg": _P2P,
+    "pushgroupmsg": _GROUP,
+    "pushroommsg": _ROOM,
+    "pushbroadcastmsg": _BROADCAST,
 }
 """The pushes that carry a message."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # a frozen one takes as long as all of its parsing
 class FileReceived:
     """A file was sent to you, or to a group or room of yours.
 
@@ -94,7 +95,7 @@ class FileReceived:
     attrs: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class MessageReceived:
     """A message that is not a file; ``msg`` is text, or bytes where it is not UTF-8."""
 
@@ -175,16 +176,19 @@ def parse_push(
     kind = PUSHES[method]
     sender = int_of(params, "from")
     mtype = int_of(params, "mtype")
-    target: int | None = own_uid if kind is Conversation.P2P else None
-    if kind is not Conversation.BROADCAST and type(value := params.get(kind.value)) is int:
+    target: int | None = own_uid if kind is _P2P else None
+    if kind is not _BROADCAST and type(value := params.get(kind.value)) is int:
         target = value
     mid = _integer(params.get("mid")) or 0
     mtime = _integer(params.get("mtime"))
     msg = params.get("msg")
     attrs_text = _shown(params.get("attrs"))
-    attrs = _lenient_attrs(attrs_text)
+    attrs = _lenient_attrs(attrs_text) if attrs_text else _NO_ATTRS  # most have none
     if mtype not in FILE_MTYPES:
-        message = msg if isinstance(msg, bytes) else _original(_shown(msg))
+        if isinstance(msg, str):
+            message = msg if msg.isascii() else _original(msg)
+        else:
+            message = msg if isinstance(msg, bytes) else ""
         return MessageReceived(kind, sender, target, mid, mtype, mtime, message, attrs_text), attrs
     text = _shown(msg)
     url, size, surl = _file_message(text)
@@ -246,8 +250,6 @@ def _name_in(url: str) -> str:
 
 
 def _lenient_attrs(text: str) -> FileAttrs:
-    if not text:  # most pushes: no reason to look for JSON
-        return _NO_ATTRS
     try:
         return parse_attrs(text)
     except PayloadError:  # the sender's attrs are a hint here; the raw text goes to the user

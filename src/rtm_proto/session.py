@@ -105,9 +105,15 @@ class Session:
         name, payload = method_bytes(method), encode(params)
         seq = self._next_seq()
         package = encode_quest(name, payload, seq)
-        self._check_size(len(package))
-        self._begin(seq, method)
-        self._send(package, seq)
+        size = len(package)
+        if size > self._max_package:
+            self._check_size(size)
+        self._seq = seq
+        self._pending[seq] = method
+        self._packages[seq] = package
+        self.waiting += size
+        if size > self.largest:
+            self.largest = size
         return seq
 
     def quest_head(self, method: str, psize: int) -> tuple[QuestId, bytes]:
@@ -122,7 +128,8 @@ class Session:
         seq = self._next_seq()
         head = quest_head(name, psize, seq)
         self._check_size(len(head) + psize)
-        self._begin(seq, method)
+        self._seq = seq
+        self._pending[seq] = method
         return seq, head
 
     def ping(self) -> None:
@@ -271,10 +278,6 @@ class Session:
             if seq not in self._pending and seq not in self._abandoned:
                 return seq
 
-    def _begin(self, seq: QuestId, method: str) -> None:
-        self._seq = seq
-        self._pending[seq] = method
-
     def _abandon(self, seq: int, *, told: bool) -> None:
         self._abandoned[seq] = told
         if len(self._abandoned) > MAX_ABANDONED:
@@ -286,10 +289,9 @@ class Session:
                 f"a package of {size} bytes is over the limit of {self._max_package}"
             )
 
-    def _send(self, package: bytes, quest_id: QuestId = 0) -> None:
-        if not quest_id:
-            quest_id = self._nameless = self._nameless - 1
-        self._packages[quest_id] = package
+    def _send(self, package: bytes) -> None:
+        self._nameless -= 1
+        self._packages[self._nameless] = package
         size = len(package)
         self.waiting += size
         if size > self.largest:

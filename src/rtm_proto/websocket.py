@@ -142,6 +142,7 @@ class WebSocketLink(Link):
         """A client asks; a server waits, or answers the request that it was given."""
         if self._first:
             self._out.append(self._first)
+            self._first = b""
         if self._upgrade is None:
             if self.refusal is not None:
                 self._refuse(self.refusal)
@@ -150,6 +151,12 @@ class WebSocketLink(Link):
             # No time is known yet. The limit of control frames counts these for themselves.
             self.receive_data(self._behind, now=float("-inf"))
             self._behind = b""
+
+    def send_package(self, package: bytes) -> None:
+        """One whole package, in a message of its own."""
+        if self._left or not self.is_open:
+            self._check_idle()
+        self._socket.send(package)
 
     def ping(self) -> bool:
         """Send an empty WebSocket ping, unless a package sent in pieces is under way."""
@@ -236,6 +243,16 @@ class WebSocketLink(Link):
     def _read(self, data: Buffer, now: float) -> None:
         socket = self._socket
         splitter = self._splitter
+        if not self._strict:
+            payloads, end = socket.take_whole(data)
+            if end:
+                self._packages += splitter.feed(payloads)
+                if splitter.fault is not None:
+                    self._end_with(splitter.fault)
+                    return
+                if end == len(data):
+                    return
+                data = data[end:]
         socket.receive_data(data, now=now)
         while self.ended is None:
             piece = socket.next_piece(repair=self._repair and not splitter.pending)

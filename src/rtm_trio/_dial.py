@@ -6,12 +6,12 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import trio
 
 from rtm_proto.address import Address
 from rtm_proto.errors import ConnectFailed, LocalProtocolError
+from rtm_proto.frames import mask_keys
 from rtm_proto.link import Link, StreamLink
 from rtm_proto.proxies import Proxy, parse_proxy
 from rtm_proto.websocket import WebSocketLink
@@ -34,7 +34,7 @@ def make_link(address: Address) -> Link:
         address.authority,
         address.path,
         nonce=os.urandom(16),
-        mask_key=partial(os.urandom, 4),
+        mask_key=mask_keys(os.urandom),
     )
 
 

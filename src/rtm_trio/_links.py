@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import random
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
 
@@ -62,7 +62,7 @@ from rtm_proto.signs import Signer
 
 from ._dial import Connect, MakeLink, dial, plainly
 from ._plain import PlainWire, desk_wire
-from ._streams import ProgressStream
+from ._streams import ProgressStream, rung
 from ._wire import Wire
 
 Result = TypeVar("Result")
@@ -70,7 +70,8 @@ AnyWire = Wire | PlainWire
 
 _log = logging.getLogger("rtm_trio")
 
-Asking = Callable[[str, Params, float], Awaitable[dict[str, object]]]
+Answer = Coroutine[Any, Any, dict[str, object]]
+Asking = Callable[[str, Params, float], Answer]
 TokenSource = Callable[[], Awaitable[str | None]]
 """Gets a new login token from the user's own server, or None where there is none."""
 
@@ -130,12 +131,11 @@ class Links:
         self._keeping = trio.CancelScope()
         self._keeps = False  # whether a task sees to the main link
         self._away = False  # whether it is logging in again
-        self._settled = trio.Event()  # it has logged in again, or given up
+        self._settled: trio.Event | None = None  # it has logged in again, or given up
 
-    async def quest(self, method: str, params: Params, timeout: float) -> dict[str, object]:
+    def quest(self, method: str, params: Params, timeout: float) -> Answer:
         """A quest on the main link. Raises as ``Client.quest``."""
-        deadline = trio.current_time() + check_timeout(timeout)
-        return await self._ask(method, params, deadline)
+        return self._ask(method, params, trio.current_time() + check_timeout(timeout))
 
     async def drive(
         self,
@@ -189,6 +189,7 @@ class Links:
                         case Finish():
                             held = _needed(held)
                             if held.ticket is not None:
+                                held.wire.turn()
                                 outcome = await _wait(held.desk, held.wire, held.ticket)
                         case Discard():
                             self._drop(held)
@@ -239,7 +240,7 @@ class Links:
         """Say ``bye`` if that is usual and anybody hears it, and close."""
         self._keeping.cancel()
         while self._keeps:
-            await self._settled.wait()
+            await self._to_settle()
         connection = self._desk.connection
         if isinstance(self.plan.who, Login):
             with trio.move_on_after(BYE_TIMEOUT):
@@ -259,7 +260,8 @@ class Links:
         if pace is not None:
             at = pace.when(method, now=trio.current_time())
             await trio.sleep_until(min(at, deadline))
-        await self._wait_for_link(deadline)
+        if self._away or not self._desk.connection.open:
+            await self._wait_for_link(deadline)
         desk, wire = self._desk, self._wire
         try:
             return await self._ask_now(method, params, deadline)
@@ -272,16 +274,18 @@ class Links:
         await self._wait_for_link(deadline)
         return await self._ask_now(method, params, deadline)
 
-    async def _ask_now(self, method: str, params: Params, deadline: float) -> dict[str, object]:
-        ticket = self._desk.ask(method, params, deadline=deadline)
-        return await _wait(self._desk, self._wire, ticket)
+    def _ask_now(self, method: str, params: Params, deadline: float) -> Answer:
+        desk, wire = self._desk, self._wire
+        ticket = desk.ask(method, params, deadline=deadline)
+        wire.asked(deadline)
+        return _wait(desk, wire, ticket)
 
     async def _wait_for_link(self, deadline: float) -> None:
         """Wait while the main link is away, at most until *deadline*, if calls are to wait."""
         if self.plan.patient and self._is_away():
             with trio.move_on_at(deadline):
                 while self._is_away():
-                    await self._settled.wait()
+                    await self._to_settle()
 
     def _is_away(self) -> bool:
         return self._keeps and (self._away or not self._desk.connection.open)
@@ -317,9 +321,15 @@ class Links:
         if self.plan.inbox is not None:
             self.plan.inbox.put(event)
 
+    async def _to_settle(self) -> None:
+        if self._settled is None:
+            self._settled = trio.Event()  # a kilobyte that most never need
+        await self._settled.wait()
+
     def _settle(self) -> None:
-        self._settled.set()
-        self._settled = trio.Event()
+        if self._settled is not None:
+            self._settled.set()
+            self._settled = None
 
     async def _dial_main(self, deadline: float) -> None:
         relogin = self._relogin is not None
@@ -362,7 +372,8 @@ class Links:
         self._nursery.start_soon(wire.run)
         try:
             with trio.fail_at(deadline):
-                await _bell(desk.opening)
+                if not desk.opening.done:
+                    await rung(desk.opening)
         except trio.TooSlowError as exc:
             _abort(desk, wire)
             raise ConnectFailed(f"{place} did not answer the handshake in time") from exc
@@ -426,27 +437,11 @@ async def open_links(plan: Plan) -> AsyncGenerator[Links, None]:
         raise left_with
 
 
-async def _bell(ticket: Ticket) -> None:
-    """Wait until *ticket* is done."""
-    if not ticket.done:
-        task = trio.lowlevel.current_task()
-
-        def ring() -> None:
-            trio.lowlevel.reschedule(task)
-
-        def leave(_: object) -> trio.lowlevel.Abort:
-            ticket.bell = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        ticket.bell = ring  # a trio.Event would be one more thing in every quest
-        await trio.lowlevel.wait_task_rescheduled(leave)
-
-
 async def _wait(desk: Desk, wire: AnyWire, ticket: Ticket) -> dict[str, object]:
     """The answer to a quest; leaving early forgets it."""
-    wire.turn()
     try:
-        await _bell(ticket)
+        if not ticket.done:
+            await rung(ticket)
     finally:
         if not ticket.done:
             desk.leave(ticket)

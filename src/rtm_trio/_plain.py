@@ -15,10 +15,11 @@ import threading
 
 import trio
 
-from rtm_proto.desk import Desk, Ticket
+from rtm_proto.desk import Bell, Desk, Ticket
 from rtm_proto.events import CloseKind, CloseReason
 from rtm_proto.link import Buffer
 
+from ._streams import rung
 from ._wire import JOIN_BELOW, LINGER, RECEIVE_SIZE, Wire, tune_socket
 
 
@@ -43,11 +44,12 @@ class PlainWire:
         self._unsent: list[Buffer] = []  # taken from the machine and not by the kernel
         self._fault: OSError | None = None  # of a write
         self._to_write = trio.Event()
-        self._written = trio.Event()
+        self._written: Bell | None = None  # of who waits for that
         self._earlier = trio.Event()
         self._read_all = trio.Event()
-        self._room = trio.Event()
+        self._room: trio.Event | None = None
         self._sleeps_until = float("inf")
+        self._sent = True  # whether anything was, since something came
         self.ended = trio.Event()
 
     async def run(self) -> None:
@@ -67,7 +69,7 @@ class PlainWire:
         finally:
             machine.abort(CloseReason(CloseKind.LOCAL, "cancelled"))
             self._desk.collect(now=trio.current_time())
-            self._written.set()
+            self._ring_written()
             self.ended.set()
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
@@ -76,13 +78,8 @@ class PlainWire:
         """Something was done with the machine: take what came of it, and see to the rest."""
         machine = self._machine
         self._desk.collect(now=trio.current_time())
-        if self._unsent:
-            pass  # the writer is at it
-        elif machine.pending > 1 or machine.finished:
-            self._to_write.set()  # others will ask too before it comes to write
-        else:
-            self._send()
-        if not machine.full:
+        self._see_to_write()
+        if self._room is not None and not machine.full:
             self._room.set()
         if machine.finished:
             self._earlier.set()
@@ -93,6 +90,15 @@ class PlainWire:
             if when is not None and when < self._sleeps_until:
                 self._earlier.set()
 
+    def asked(self, deadline: float) -> None:
+        """A quest was sent: nothing else came of the machine."""
+        if self._machine.finished:
+            self.turn()
+            return
+        self._see_to_write()
+        if deadline < self._sleeps_until:
+            self._earlier.set()
+
     async def flush(self, ticket: Ticket) -> None:
         """Wait until everything is written, or *ticket* is done."""
         self.turn()
@@ -102,9 +108,9 @@ class PlainWire:
         if not waits or ticket.done or self.ended.is_set():
             await trio.lowlevel.checkpoint()
             return
-        self._written = trio.Event()
-        ticket.bell = self._written.set
-        await self._written.wait()
+        written = rung(ticket)
+        self._written = ticket.bell
+        await written
 
     # --- the three tasks ---
 
@@ -124,10 +130,15 @@ class PlainWire:
                 machine.receive_eof(now=trio.current_time())
                 self.turn()
                 break
-            quick()
+            self._sent = False
             if not machine.finished:
                 machine.receive_data(bytes(view[:size]), now=trio.current_time())
                 self.turn()
+            for _ in range(2):  # whoever is woken by what came may send as well
+                if not self._sent:
+                    await trio.lowlevel.checkpoint()
+            if not self._sent:  # else what was sent acknowledges too
+                quick()
             while machine.full:
                 self._room = trio.Event()
                 await self._room.wait()
@@ -151,7 +162,7 @@ class PlainWire:
                 return
             if machine.finished:
                 return
-            self._written.set()
+            self._ring_written()
             await self._to_write.wait()
 
     async def _watch(self) -> None:
@@ -170,9 +181,17 @@ class PlainWire:
 
     # --- private ---
 
+    def _see_to_write(self) -> None:
+        if self._unsent:
+            pass  # the writer is at it
+        elif self._machine.pending > 1 or self._machine.finished:
+            self._to_write.set()  # others will ask too before it comes to write
+        else:
+            self._send()
+
     def _send(self) -> None:
         """Write what the machine has, as far as the kernel takes it."""
-        while self._fault is None and (data := self._machine.data_to_send()):
+        if self._fault is None and (data := self._machine.data_to_send()):
             together = len(data) > 1 and sum(map(len, data)) <= JOIN_BELOW
             self._unsent = [b"".join(data)] if together else data
             if not self._push():
@@ -185,6 +204,7 @@ class PlainWire:
         try:
             while unsent:
                 size = self._sock.send(unsent[0])
+                self._sent = True
                 if size == len(unsent[0]):
                     del unsent[0]
                 else:
@@ -196,6 +216,11 @@ class PlainWire:
             self._fault = exc
             return False
         return True
+
+    def _ring_written(self) -> None:
+        if self._written is not None:
+            self._written()
+            self._written = None
 
     async def _part(self) -> None:
         """Say that we are done, and give the peer time to hear it: a plain close may destroy

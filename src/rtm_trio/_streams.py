@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
 import trio
@@ -15,14 +15,38 @@ Item = TypeVar("Item")
 Given = TypeVar("Given", covariant=True)
 
 
-class Waiting(Protocol[Given]):
-    """Items that wait for their reader."""
+class Belled(Protocol):
+    """What one task may wait for."""
 
     bell: Callable[[], None] | None
+
+
+class Waiting(Belled, Protocol[Given]):
+    """Items that wait for their reader."""
 
     @property
     def over(self) -> bool: ...
     def take(self) -> Given | None: ...
+
+
+def rung(belled: Belled) -> Awaitable[None]:
+    """Await it at once: it ends when *belled* rings."""
+    task = trio.lowlevel.current_task()
+    waits = True
+
+    def ring() -> None:
+        nonlocal waits
+        if waits:  # the task may just have been cancelled
+            waits = False
+            trio.lowlevel.reschedule(task)
+
+    def leave(_: object) -> trio.lowlevel.Abort:
+        nonlocal waits
+        waits = False
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    belled.bell = ring  # a trio.Event would be one more thing in every quest
+    return trio.lowlevel.wait_task_rescheduled(leave)  # noqa: ASYNC105  # the caller awaits it
 
 
 class Taking(Generic[Item]):
@@ -47,10 +71,8 @@ class Taking(Generic[Item]):
                 return item
             if inbox.bell is not None:
                 raise LocalProtocolError("another task is waiting for the next one already")
-            bell = trio.Event()
-            inbox.bell = bell.set
             try:
-                await bell.wait()
+                await rung(inbox)
             finally:
                 inbox.bell = None
         raise StopAsyncIteration

@@ -88,6 +88,10 @@ class Wire:
             if when is not None and when < self._sleeps_until:
                 self._earlier.set()
 
+    def asked(self, deadline: float) -> None:
+        """A quest was sent."""
+        self.turn()
+
     async def flush(self, ticket: Ticket) -> None:
         """Wait until everything is written, or *ticket* is done."""
         self._written = trio.Event()
@@ -204,8 +208,10 @@ def tune_socket(sock: trio.socket.SocketType | socket.socket) -> Callable[[], No
 
     def again() -> None:
         if quick is not None:
-            with suppress(OSError):  # the socket is gone: whoever reads will be told
+            try:
                 sock.setsockopt(socket.IPPROTO_TCP, quick, 1)
+            except OSError:
+                pass  # the socket is gone: whoever reads will be told
 
     if unsent is not None:
         with suppress(OSError):
