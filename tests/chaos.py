@@ -31,7 +31,8 @@ import rtm_asyncio
 import rtm_trio
 from rtm_proto.errors import FileNotSent, FileRefused, OutcomeUnknown, RtmError
 from rtm_proto.flows.relogin import ReloginPolicy
-from rtm_proto.gate.store import MemoryStore, StoredFile, StoredMessage
+from rtm_proto.gate.memory import MemoryStore
+from rtm_proto.gate.store import StoredFile, StoredMessage
 from rtm_proto.received import FileReceived, FileType
 
 RUNTIMES: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -56,14 +57,14 @@ class Store(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__(max_bytes=1 << 40)
-        self.kept: Counter[int] = Counter()
+        self.times: Counter[int] = Counter()
 
     def save_file(self, file: StoredFile, messages: Sequence[StoredMessage], rest: bytes) -> None:
         """Keep the messages; the bytes were seen, and are not needed."""
         super().save_file(file, messages, rest)
         self._files.pop(file.key)
         self._bytes -= file.size
-        self.kept.update(message.mid for message in messages)
+        self.times.update(message.mid for message in messages)
 
 
 @dataclass
@@ -194,7 +195,7 @@ class Run:
                     await places.acquire_on_behalf_of(slot := object())
                     tasks.start_soon(self._deliver, alice, places, slot)
             with anyio.move_on_after(10):
-                while self.received.keys() != self.store.kept.keys():  # noqa: ASYNC110 - no event
+                while self.received.keys() != self.store.times.keys():  # noqa: ASYNC110 - no event
                     await anyio.sleep(0.05)
             reading.cancel_scope.cancel()
 
@@ -244,8 +245,8 @@ class Run:
                 else:
                     self.outcomes["FileSent, a duplicate" if sent.duplicate else "FileSent"] += 1
                     self.sent.add(sent.mid)
-                    if self.store.kept[sent.mid] != 1:
-                        raise Wrong(f"{sent} is kept {self.store.kept[sent.mid]} times")
+                    if self.store.times[sent.mid] != 1:
+                        raise Wrong(f"{sent} is kept {self.store.times[sent.mid]} times")
                     return
             raise Wrong(f"mid {mid} does not arrive in {TRIES} sendings")
         finally:
@@ -255,7 +256,7 @@ class Run:
         self.outcomes[type(exc).__name__] += 1
 
     def _check(self) -> None:
-        kept = self.store.kept
+        kept = self.store.times
         for text, mids in (
             ("were said not to be sent, and are kept", self.not_sent & kept.keys()),
             ("are kept, and nobody knows of them", kept.keys() - self.sent),

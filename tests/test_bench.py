@@ -19,7 +19,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from benchmarks import bench, server, work
+from benchmarks import bench, growth, server, work
 from benchmarks.bench import Found
 from benchmarks.clients import CLIENTS, FILTERS
 from benchmarks.goals import GOALS, Check, Goal, Verdict, judge, middle, ratio
@@ -372,13 +372,83 @@ def test_a_client_on_the_official_sdk_does_the_same_work(
 def test_idle_connections_are_opened_and_closed() -> None:
     async def main(authority: str) -> None:
         figures = await work.idle(ours.open_asyncio, f"tcp://{authority}", OnAsyncio, 3)
-        assert list(figures) == ["kib"]
+        assert tuple(figures) == bench.FIGURES["idle"]
+        assert figures["cpu_us"] > 0
 
     try:
         work.rss()
     except Absent:
         return
     on_a_server(main)
+
+
+def test_runs_in_parts_are_told_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = [("rtm_asyncio", [2.0, 8.0], "a first run"), ("picows", [10.0], "a second run")]
+    args: list[str] = []
+    for client, values, about in parts:
+        found = Found({(client, ROW): {"cpu_us": values, "wall_us": values}}, {}, [])
+        outcomes = [judge(goal, found.samples) for goal in GOALS]
+        path = tmp_path / f"{client}.json"
+        path.write_text(json.dumps(bench.as_json([about], found, outcomes)))
+        args += ["--from", str(path)]
+    page = tmp_path / "page.md"
+    page.write_text(f"{bench.BEGIN}\n{bench.END}\n")
+    assert bench.main([*args, "--markdown", str(page)]) == 0
+    assert capsys.readouterr().out.startswith("a first run\n\nquests, 100 in flight")
+    assert "| rtm_asyncio | 5.00 | 2.00 | 5.00 | 0.50 x picows |" in page.read_text()
+
+
+def test_growth_is_measured_in_each_way(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(bytes(100_000))
+
+    async def main(authority: str) -> None:
+        url = f"ws://{authority}/"
+        async with ours.open_asyncio(url) as client:
+            found = [
+                await growth.of_quests(client, OnAsyncio, 20, 5),
+                await growth.of_files(client, OnAsyncio, path, 1),
+            ]
+        found.append(await growth.of_connections(ours.open_asyncio, url, OnAsyncio, 3))
+        for kind, figures in zip(growth.KINDS, found, strict=True):
+            shown = growth.HEADS[kind][1] | growth.STALL
+            assert shown.keys() <= figures.keys()
+            assert all(figures[each] > 0 for each in shown if each != "kib")
+
+    try:
+        work.rss()
+    except Absent:
+        return
+    on_a_server(main)
+
+
+def test_growth_has_a_table_for_each_kind_and_client() -> None:
+    rows = [row for row in ROWS if row.kind in growth.KINDS]
+    assert {row.kind for row in rows} == set(growth.KINDS) and all(row.long for row in rows)
+    assert plan_of("growth, 1 GiB") == ["rtm_asyncio", "rtm_trio"]
+    figures = {
+        "cpu_us": [7.0, 9.0, 8.0],
+        "kib": [1234.0],
+        "stall_ms": [1.5],
+        "stall_cpu_ms": [12.3],
+    }
+    samples = {("rtm_trio", name): figures for name in ("growth, 10", "growth, 1,000")}
+    plan = [(row, plan_of(row.name)) for row in rows]
+    assert bench.tables(plan, samples) == [
+        [
+            [
+                "rtm_trio, quests in flight",
+                "CPU us a quest",
+                "KiB in all",
+                "longest turn, ms",
+                "of it CPU, ms",
+            ],
+            ["10", "8.00", "1,234", "1.50", "12.3"],
+            ["1,000", "8.00", "1,234", "1.50", "12.3"],
+        ]
+    ]
 
 
 @pytest.mark.parametrize("name", FILTERS)

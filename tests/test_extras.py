@@ -19,6 +19,8 @@ import pytest
         ("rtm_proto.socks", "socksio", "proxy"),
         ("rtm_proto.gate.gate", "wsproto", "websocket"),
         ("rtm_proto.encryption", "cryptography", "encryption"),
+        ("rtm_proto.gate.recognised", "filetype", "recognise"),
+        ("rtm_proto.gate.thumbnails", "PIL", "thumbnails"),
         ("rtm_proto.testing.strategies", "hypothesis", "testing"),
         ("rtm_proto.testing.streams", "anyio", "testing"),
         ("rtm_trio", "trio", "trio"),

@@ -12,6 +12,7 @@ import pytest
 
 from rtm_proto.testing import links, runtimes, streams
 from rtm_proto.testing.scripted import Faults
+from rtm_proto.testing.strict import QUIRKS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "testing.md").read_text(encoding="utf-8")
 SNIPPETS: list[str] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -19,7 +20,7 @@ OTHERS = ("cacheprovider", "looptime_plugin", "looptime_timeproxies", "looptime_
 
 
 def test_the_page_has_its_snippets() -> None:
-    assert len(SNIPPETS) == 7
+    assert len(SNIPPETS) == 8
 
 
 def test_every_snippet_is_a_test_that_passes(tmp_path: Path) -> None:
@@ -48,3 +49,8 @@ def test_every_order_stands_in_the_page() -> None:
         if callable(value) and not name.startswith("_") and name != "take"
     }
     assert names == {name for name in names if f"`{name}(" in PAGE}
+
+
+def test_every_quirk_stands_in_the_page_word_by_word() -> None:
+    rows = "".join(f"| `{name}` | {text} |\n" for name, text in QUIRKS.items())
+    assert f"| quirk | what it does |\n|---|---|\n{rows}\n" in PAGE

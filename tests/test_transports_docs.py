@@ -16,7 +16,7 @@ import rtm_trio._wire
 from rtm_proto import Link, connection
 from rtm_proto.connection import Machine
 from rtm_proto.flows import steps
-from rtm_proto.gate import front, gate
+from rtm_proto.gate import front, limits, settings
 from rtm_proto.package import MAX_PACKAGE
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -80,10 +80,10 @@ def test_every_step_stands_in_the_page() -> None:
 
 
 def test_the_figures_of_the_page_are_those_of_the_code() -> None:
-    assert (connection.OPEN_TIMEOUT, gate.HANDSHAKE_TIMEOUT) == (10.0, 5.0)
+    assert (connection.OPEN_TIMEOUT, limits.HANDSHAKE_TIMEOUT) == (10.0, 5.0)
     assert (connection.CLOSE_TIMEOUT, rtm_trio._wire.LINGER) == (2.0, 2.0)
     assert rtm_trio._dial.CONNECT_TIMEOUT == 10.0
     assert {b"GET ", b"POST "} < set(front.METHODS)
-    for size in (MAX_PACKAGE, gate.EARLY_QUEST, gate.MAX_QUEST, 65_536):
+    for size in (MAX_PACKAGE, settings.EARLY_QUEST, settings.MAX_QUEST, 65_536):
         assert f"{size:,}" in PAGE
     assert rtm_trio._wire.RECEIVE_SIZE == 65_536

@@ -13,7 +13,9 @@ import pytest
 from rtm_proto.codes import Code
 from rtm_proto.errors import FileRefused, LoginFailed, QuestRefused, StoreFault
 from rtm_proto.flows.transfer import PIECE
-from rtm_proto.gate.store import Effect, MemoryStore, StoredFile, StoredMessage
+from rtm_proto.gate.memory import MemoryStore
+from rtm_proto.gate.settings import Port
+from rtm_proto.gate.store import Effect, Result, StoredFile, StoredMessage, Table
 from rtm_proto.package import Kind, encode_quest
 from rtm_proto.payload import EMPTY, decode, encode
 from rtm_proto.received import FileType
@@ -36,7 +38,7 @@ TIMED = pytest.mark.parametrize("anyio_backend", ["trio", "asyncio"], indirect=T
 REAL = pytest.mark.parametrize(
     "anyio_backend", ["trio-real", "asyncio-real", "asyncio-uvloop"], indirect=True
 )
-PORTS = pytest.mark.parametrize("on_file_port", [False, True], ids=["main", "file"])
+PORTS = pytest.mark.parametrize("port", [Port.MAIN, Port.FILES], ids=["main", "file"])
 
 UPGRADE = (
     b"GET /service/websocket HTTP/1.1\r\nHost: gate\r\nUpgrade: websocket\r\n"
@@ -96,12 +98,10 @@ async def good_work(world: World) -> AsyncGenerator[None, None]:
         UPGRADE + b"\x82\x05hello",  # not masked
     ],
 )
-async def test_garbage_ends_its_own_connection_at_once(
-    api: Api, data: bytes, on_file_port: bool
-) -> None:
+async def test_garbage_ends_its_own_connection_at_once(api: Api, data: bytes, port: Port) -> None:
     async with open_world(api) as world, good_work(world):
         for cut in (len(data), 1, 9):
-            stranger = world.stranger(on_file_port=on_file_port)
+            stranger = world.stranger(port=port)
             with anyio.fail_after(3):
                 await say(stranger, data[:cut])
                 await say(stranger, data[cut:])
@@ -122,11 +122,9 @@ async def say(stranger: End, data: bytes) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"F", b"GET / HT", UPGRADE, UPGRADE + b"\x82", HEAD, HEAD + b"\x01\x00\x00\x00"]
 )
-async def test_who_leaves_in_the_middle_leaves_nothing(
-    api: Api, data: bytes, on_file_port: bool
-) -> None:
+async def test_who_leaves_in_the_middle_leaves_nothing(api: Api, data: bytes, port: Port) -> None:
     async with open_world(api) as world, good_work(world):
-        stranger = world.stranger(on_file_port=on_file_port)
+        stranger = world.stranger(port=port)
         await say(stranger, data)
         await anyio.sleep(0.01)
         await stranger.send_eof()
@@ -151,12 +149,12 @@ async def test_who_leaves_in_the_middle_leaves_nothing(
     ],
 )
 async def test_who_takes_too_long_is_dropped(
-    api: Api, first: bytes, drip: bytes, main: float, file: float | None, on_file_port: bool
+    api: Api, first: bytes, drip: bytes, main: float, file: float | None, port: Port
 ) -> None:
     """A byte a second keeps nobody on the main port; on the file port there is no login."""
-    expected = file if on_file_port else main
+    expected = file if port is Port.FILES else main
     async with open_world(api) as world, anyio.create_task_group() as tasks:
-        stranger = world.stranger(on_file_port=on_file_port)
+        stranger = world.stranger(port=port)
         await stranger.send(first)
         started = anyio.current_time()
 
@@ -177,7 +175,9 @@ async def test_who_takes_too_long_is_dropped(
 @TIMED
 async def test_many_slow_strangers_do_not_slow_a_good_client(api: Api) -> None:
     async with open_world(api) as world, good_work(world):
-        strangers = [world.stranger(on_file_port=bool(number % 2)) for number in range(300)]
+        strangers = [
+            world.stranger(port=Port.FILES if number % 2 else Port.MAIN) for number in range(300)
+        ]
         for number, stranger in enumerate(strangers):
             await stranger.send([b"GET / HTTP/1.1\r\n", b"F", UPGRADE][number % 3])
         await anyio.sleep(4)
@@ -190,22 +190,22 @@ async def test_many_slow_strangers_do_not_slow_a_good_client(api: Api) -> None:
 
 
 @PORTS
-async def test_a_quest_of_4_gib_is_refused_before_it_comes(api: Api, on_file_port: bool) -> None:
+async def test_a_quest_of_4_gib_is_refused_before_it_comes(api: Api, port: Port) -> None:
     async with open_world(api) as world:
-        stranger = world.stranger(on_file_port=on_file_port)
+        stranger = world.stranger(port=port)
         await stranger.send(HEAD + b"\xff\xff\xff\xff\x01\x00\x00\x00")
         with anyio.fail_after(SOON):
             (answer,) = packages_in(await stranger.receive_all())
         assert (answer.kind, answer.seq, answer.status) == (Kind.ANSWER, 1, 1)
-        code = Code.FILE_TOO_LARGE if on_file_port else Code.INVALID_PACKAGE
+        code = Code.FILE_TOO_LARGE if port is Port.FILES else Code.INVALID_PACKAGE
         assert decode(answer.payload)["code"] == code
         await stranger.close()
 
 
 @PORTS
-async def test_an_unknown_method_is_refused_and_no_more(api: Api, on_file_port: bool) -> None:
+async def test_an_unknown_method_is_refused_and_no_more(api: Api, port: Port) -> None:
     async with open_world(api) as world:
-        stranger = world.stranger(on_file_port=on_file_port)
+        stranger = world.stranger(port=port)
         for seq in (1, 2):
             await stranger.send(encode_quest(b"nonsense", EMPTY, seq))
             with anyio.fail_after(SOON):
@@ -216,9 +216,9 @@ async def test_an_unknown_method_is_refused_and_no_more(api: Api, on_file_port: 
 
 
 @PORTS
-async def test_nothing_can_be_done_without_a_login(api: Api, on_file_port: bool) -> None:
+async def test_nothing_can_be_done_without_a_login(api: Api, port: Port) -> None:
     async with open_world(api) as world:
-        stranger = world.stranger(on_file_port=on_file_port)
+        stranger = world.stranger(port=port)
         params = encode({"cmd": "sendfile", "to": BOB})
         await stranger.send(encode_quest(b"filetoken", params, 1))
         with anyio.fail_after(SOON):
@@ -249,7 +249,7 @@ class SlowStore(MemoryStore):
         self.threads: set[int] = set()
         self.lock = threading.Lock()
 
-    def carry_out(self, effect: Effect) -> StoredFile | bytes | None:
+    def carry_out(self, effect: Effect) -> Result:
         """In whatever thread."""
         with self.lock:
             self.threads.add(threading.get_ident())
@@ -354,7 +354,7 @@ async def test_a_store_without_room_says_so(api: Api) -> None:
 
 async def test_a_group_that_cannot_be_kept_is_a_refusal(api: Api) -> None:
     class NoGroups(MemoryStore):
-        def save_members(self, gid: int, members: frozenset[int]) -> None:
+        def save_record(self, table: Table, key: int, value: str | None) -> None:
             raise StoreFault("no")
 
     async with open_world(api, store=NoGroups()) as world, world.client(ALICE) as alice:

@@ -15,7 +15,8 @@ from rtm_proto.codes import Code
 from rtm_proto.errors import FileNotSent, FileRefused, StoreFault
 from rtm_proto.flows.transfer import PIECE
 from rtm_proto.gate.decisions import Limits
-from rtm_proto.gate.store import MemoryStore
+from rtm_proto.gate.memory import MemoryStore
+from rtm_proto.gate.settings import Port
 from rtm_proto.package import MAX_PACKAGE, encode_quest
 from rtm_proto.payload import EMPTY, decode, encode
 from rtm_proto.received import FileType
@@ -199,7 +200,7 @@ def quest_of(token: str, body: bytes) -> bytes:
 async def test_a_wrong_token_is_refused_before_the_body_and_the_link_goes_on(api: Api) -> None:
     store = SlowStore()
     async with open_world(api, store=store) as world:
-        stranger = world.stranger(on_file_port=True)
+        stranger = world.stranger(port=Port.FILES)
         quest = quest_of("0" * 32, BODY)
         await stranger.send(quest[:200])
         with anyio.fail_after(SOON):
@@ -244,7 +245,7 @@ async def test_a_stranger_who_vanishes_inside_a_body_leaves_no_draft(api: Api) -
         ]
         for leave in how:
             store.allowed.clear()
-            stranger = world.stranger(on_file_port=True)
+            stranger = world.stranger(port=Port.FILES)
             await stranger.send(quest[:200_000])
             await until(lambda: bool(store.waiting))
             await leave(stranger)

@@ -32,8 +32,10 @@ LARGE = b"x" * 3_000_000  # more than a kernel takes at once
 class Stage:
     """A wire on one end of a pair of sockets, and the service that has the other one."""
 
-    def __init__(self, wires: Any, connection: Connection) -> None:
-        ours, self.peer = socket.socketpair()
+    def __init__(
+        self, wires: Any, connection: Connection, sockets: tuple[socket.socket, socket.socket]
+    ) -> None:
+        ours, self.peer = sockets
         ours.setblocking(False)
         self.peer.setblocking(False)
         self.sock = ours
@@ -84,11 +86,47 @@ class Filling(Connection):
         return self.filled
 
 
+class Noting(socket.socket):
+    """A TCP socket that notes what was sent, and when it was told to acknowledge."""
+
+    notes: list[str]
+
+    def setsockopt(self, level: int, option: int, value: Any) -> None:  # type: ignore[override]
+        """As it does."""
+        if (level, option) == (socket.IPPROTO_TCP, socket.TCP_QUICKACK):
+            self.notes.append("acknowledge")
+        super().setsockopt(level, option, value)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """As it does."""
+        self.notes.append("send")
+        return super().send(data, flags)
+
+
+def noting_pair() -> tuple[Noting, socket.socket]:
+    """Two ends of a TCP connection, the first of which notes."""
+    near = Noting(socket.AF_INET, socket.SOCK_STREAM)
+    near.notes = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        near.connect(listening.getsockname())
+        far, _ = listening.accept()
+    return near, far
+
+
+def part_of(api: Api, name: str) -> Any:
+    """A private module of the adapter."""
+    return importlib.import_module(f"{api.serve_gate.__module__.partition('.')[0]}.{name}")
+
+
 @asynccontextmanager
-async def stage(api: Api, connection: Connection | None = None) -> AsyncGenerator[Stage, None]:
+async def stage(
+    api: Api,
+    connection: Connection | None = None,
+    sockets: tuple[socket.socket, socket.socket] | None = None,
+) -> AsyncGenerator[Stage, None]:
     """A wire that runs."""
-    wires = importlib.import_module(f"{api.serve_gate.__module__.partition('.')[0]}._plain")
-    made = Stage(wires, connection or Connection(StreamLink()))
+    wires = part_of(api, "_plain")
+    made = Stage(wires, connection or Connection(StreamLink()), sockets or socket.socketpair())
     with made.peer:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(made.wire.run)
@@ -117,6 +155,46 @@ def two_addresses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     yield found
+
+
+# --- acknowledging ---
+
+acknowledging = pytest.mark.skipif(
+    not hasattr(socket, "TCP_QUICKACK"), reason="this system has no TCP_QUICKACK"
+)
+
+
+@acknowledging
+async def test_what_came_is_acknowledged_at_once(api: Api) -> None:
+    near, far = noting_pair()
+    async with stage(api, sockets=(near, far)) as it:
+        for _ in range(2):
+            it.ask("one")
+            quest = await it.quest()
+            near.notes.clear()
+            it.answer(quest)
+            await until(lambda: near.notes)
+            assert near.notes == ["acknowledge"]
+
+
+@acknowledging
+async def test_what_is_sent_next_acknowledges_as_well(api: Api) -> None:
+    near, far = noting_pair()
+    rung = part_of(api, "_streams").rung
+    async with stage(api, sockets=(near, far)) as it:
+
+        async def ask_on() -> None:
+            for _ in range(20):
+                ticket = it.ask("one")
+                await rung(ticket)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask_on)
+            for number in range(20):
+                quest = await it.quest()
+                assert near.notes == ["send"] * (number + 1)
+                it.answer(quest)
+        await until(lambda: near.notes[-1] == "acknowledge")
 
 
 # --- writing ---

@@ -24,10 +24,10 @@ from rtm_proto.errors import (
     QuestTimeout,
 )
 from rtm_proto.events import CloseKind
-from rtm_proto.gate.gate import GateSettings
-from rtm_proto.gate.store import MemoryStore
+from rtm_proto.gate.memory import MemoryStore
+from rtm_proto.gate.settings import GateSettings, Port
 from rtm_proto.received import Disconnected, FileReceived, FileType, KickedOut, UnknownPush
-from rtm_proto.testing.scripted import Faults, Port, ScriptedGate
+from rtm_proto.testing.scripted import Faults, PortName, ScriptedGate
 from tests.contract.world import (
     ALICE,
     BOB,
@@ -289,7 +289,7 @@ async def test_a_main_link_that_breaks_in_the_login_is_a_failed_login(
 
 @TIMED
 @pytest.mark.parametrize("port", ["main", "file"])
-async def test_a_stream_that_is_heard_late_is_served_then(api: Api, port: Port) -> None:
+async def test_a_stream_that_is_heard_late_is_served_then(api: Api, port: PortName) -> None:
     async with scripted(api) as (world, faults):
         faults.delay_stream(2.0, port=port)
         started = anyio.current_time()
@@ -385,11 +385,11 @@ def test_what_a_store_did_for_the_gate_before_is_not_taken_for_the_new_ones() ->
         make_token=lambda: "t" * 32,
         store=MemoryStore(),
     )
-    visit = gate.visit("one", on_file_port=False)
+    visit = gate.visit("one", port=Port.MAIN)
     gate.find(visit, "key")
     (effect,) = gate.effects()
     gate.restart()
-    again = gate.visit("two", on_file_port=False)
+    again = gate.visit("two", port=Port.MAIN)
     gate.find(again, "key")
     (second,) = gate.effects()
     assert second.effect_id == effect.effect_id

@@ -18,7 +18,7 @@ from rtm_proto.errors import (
     QuestRefused,
 )
 from rtm_proto.flows.transfer import MAX_RECEIVERS, PIECE, FileSent
-from rtm_proto.gate.store import MemoryStore
+from rtm_proto.gate.memory import MemoryStore
 from rtm_proto.received import Conversation, Disconnected, FileType, KickedOut
 from tests.contract.scripted import Peer, Scripts
 from tests.contract.world import (

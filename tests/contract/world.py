@@ -17,7 +17,8 @@ import rtm_asyncio
 import rtm_trio
 from rtm_proto.address import Address
 from rtm_proto.files import Saved
-from rtm_proto.gate.store import MemoryStore
+from rtm_proto.gate.memory import MemoryStore
+from rtm_proto.gate.settings import Port
 from rtm_proto.link import Link
 from rtm_proto.received import ClientEvent, FileReceived
 from tests.contract.streams import End, anyio_pair, trio_pair
@@ -82,18 +83,18 @@ class World:
         """What a client is given as ``connect``."""
         self.dialled.append(address)
         await anyio.lowlevel.checkpoint()
-        return self.visit(on_file_port=address.port != MAIN_PORT)
+        return self.visit(port=Port.FILES if address.port != MAIN_PORT else Port.MAIN)
 
-    def visit(self, *, on_file_port: bool = False) -> Any:
+    def visit(self, *, port: Port = Port.MAIN) -> Any:
         """The visitor's end of a new stream to the gate."""
         near, far = self.api.stream_pair()
         serve: Any = self.gate.serve_stream
-        self.tasks.start_soon(partial(serve, far, on_file_port=on_file_port))
+        self.tasks.start_soon(partial(serve, far, port=port))
         return near
 
-    def stranger(self, *, on_file_port: bool = False) -> End:
+    def stranger(self, *, port: Port = Port.MAIN) -> End:
         """The same, for who speaks in bytes."""
-        return End(self.visit(on_file_port=on_file_port))
+        return End(self.visit(port=port))
 
     def client(
         self, uid: int = ALICE, scheme: str = "tcp", **options: Any
