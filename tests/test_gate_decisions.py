@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rtm_proto.attrs import MAX_ATTRS, file_sign, write_attrs
 from rtm_proto.codes import Code
 from rtm_proto.errors import StoreFault
-from rtm_proto.gate.actions import Asked, Method, Who
+from rtm_proto.gate.actions import Asked, Method, Push, Who
 from rtm_proto.gate.decisions import (
     BODY_LIFE,
     MAX_FILE,
@@ -32,10 +32,12 @@ from rtm_proto.gate.decisions import (
     Visitor,
 )
 from rtm_proto.gate.limits import Rate
+from rtm_proto.gate.links import Links
 from rtm_proto.gate.rules.files import SENDS
 from rtm_proto.gate.store import (
     Delivered,
     DropBody,
+    SaveFile,
     SaveRecord,
     Table,
 )
@@ -52,11 +54,6 @@ def hall() -> Hall:
 @pytest.fixture
 def alice(hall: Hall) -> Visitor:
     return hall.log_in(1001, "alice")
-
-
-@pytest.fixture
-def server() -> Visitor:
-    return Visitor("server")
 
 
 def test_the_limits_are_what_is_written_of_them() -> None:
@@ -250,6 +247,7 @@ LENIENT: list[tuple[str, Any, Any]] = [
     ("uid", None, None),
     ("tos", 5.0, 5.0),
     ("mtype", 30.0, 30.0),
+    ("mtypes", ["30"], ["30"]),
     ("msg", "5", "5"),
     ("token", "5", "5"),
 ]
@@ -347,6 +345,7 @@ def test_a_file_that_is_kept_is_not_dropped(hall: Hall) -> None:
     hall.store.write_body("key", data[:4])
     body = Body("key", len(data), md5(data).hexdigest(), 4, data[4:])
     assert hall.ask(hall.files, "sendfile", {**quest, "file": body}) == []
+    assert [type(effect) for effect in hall.decisions.effects] == [SaveFile]
     assert "mtime" in answer(hall.carry_out())
 
 
@@ -366,3 +365,53 @@ def test_no_refusal_tells_a_secret() -> None:
     for text in texts:
         assert "nobody-may-see" not in text and SECRET not in text
         assert not any(token in text for token in USERS.values())
+
+
+def test_one_file_that_is_kept_does_not_save_another(hall: Hall) -> None:
+    alice = hall.log_in(1001)
+    quest = hall.quest(alice)
+    data = quest["file"]
+    body = Body("key", len(data), md5(data).hexdigest(), 4, data[4:])
+    hall.ask(alice, "addgroupmembers", {"gid": 5, "uids": [1001]})
+    hall.ask(hall.files, "sendfile", {**quest, "file": body})
+    hall.ask(hall.files, "sendfile", {**quest, "file": replace(body, key="another")})
+    *_, drop = hall.effects()
+    assert drop == DropBody(drop.effect_id, "another")
+
+
+ID_KEYS = "pid uid ouid buid from to gid rid mid lastid begin end".split()
+
+
+@pytest.mark.parametrize("key", ID_KEYS)
+def test_every_id_may_be_a_float_or_text(key: str) -> None:
+    assert lenient({key: 4294967296.0}) == {key: 4294967296}
+    assert lenient({key: "7"}) == {key: 7}
+
+
+@pytest.mark.parametrize("key", "tos uids blacks buids".split())
+def test_every_list_of_ids_may_be_of_floats_or_text(key: str) -> None:
+    assert lenient({key: [4294967296.0, "7", 8]}) == {key: [4294967296, 7, 8]}
+
+
+def lenient(params: Params) -> Params:
+    """What a rule sees of *params*."""
+    seen: list[Params] = []
+    hall = Hall(limits=Limits(lenient_ids=True))
+
+    def look(asked: Asked) -> Params:
+        seen.append(asked.params)
+        return {}
+
+    hall.decisions.methods = {"spy": Method(Who.ANYBODY, look)}
+    hall.ask(Visitor("v"), "spy", params)
+    return seen[0]
+
+
+def test_what_was_kept_and_how_links_are_signed_is_handed_on(hall: Hall) -> None:
+    hall.store_group(hall.log_in(1001), 5, [1001])
+    again = hall.again(links=Links(lambda: WALL, key="k" * 32, life=60.0))
+    alice, bob = again.log_in(1001), again.log_in(1002)
+    assert answer(again.ask(alice, "getusergroups", {})) == {"gids": [5]}
+    again.send(alice)
+    [pushed] = [action for action in again.carry_out() if isinstance(action, Push)]
+    assert pushed.visitor is bob and "&sign=" in str(pushed.params["msg"])

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import pytest
 
 from rtm_proto.codes import Code
+from rtm_proto.disk.store import DiskStore
+from rtm_proto.errors import QuestRefused
 from rtm_proto.gate.gate import Gate
+from rtm_proto.gate.memory import MemoryStore
 from rtm_proto.gate.settings import PUSH_TIMEOUT, Port
+from rtm_proto.gate.store import Store
 from rtm_proto.gate.visit import Visit
 from rtm_proto.package import (
     Kind,
@@ -52,8 +58,15 @@ def unread(world: World, uid: int) -> list[int]:
     return [each.of for each in world.store.find_unread(uid)]
 
 
-def test_a_message_goes_to_who_is_there_and_waits_for_who_is_away() -> None:
-    world = World()
+@pytest.fixture(params=["memory", "disk"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    store = MemoryStore() if request.param == "memory" else DiskStore(tmp_path)
+    yield store
+    store.close()
+
+
+def test_a_message_goes_to_who_is_there_and_waits_for_who_is_away(store: Store) -> None:
+    world = World(store=store)
     alice, bob = world.log_in(1001), world.log_in(1002)
     assert "mtime" in alice.quest("sendmsg", TEXT)
     [event] = bob.received()
@@ -72,8 +85,8 @@ def test_a_message_goes_to_who_is_there_and_waits_for_who_is_away() -> None:
     assert [row[3] for row in rows] == [sent.mid, 7]
 
 
-def test_who_was_cut_off_finds_it_unread_also_after_a_restart() -> None:
-    world = World()
+def test_who_was_cut_off_finds_it_unread_also_after_a_restart(store: Store) -> None:
+    world = World(store=store)
     alice, bob = world.log_in(1001), world.log_in(1002)
     bob.pipe.stalled = True
     alice.quest("sendmsg", TEXT)
@@ -81,6 +94,45 @@ def test_who_was_cut_off_finds_it_unread_also_after_a_restart() -> None:
     world.settle()
     world.restart()
     assert world.log_in(1002).quest("getunread", {})["p2p"] == [1001]
+
+
+def test_what_is_administered_is_so_after_a_restart(store: Store) -> None:
+    world = World(store=store, secret="the secret")
+
+    def operate(method: str, **params: object) -> dict[str, object]:
+        visit = world.gate.visit("operator", port=Port.OPERATOR)
+        visit.connected(now=world.now)
+        visit.receive_data(encode_quest(method.encode(), encode(params), 1), now=world.now)
+        visit.collect(now=world.now)
+        world.settle()
+        [said] = Splitter().feed(b"".join(map(bytes, visit.data_to_send())))
+        assert said.status == 0, said
+        return decode(said.payload)
+
+    token = str(operate("gettoken", uid=77)["token"])
+    operate("addgroupmembers", gid=5, uids=[1001, 77])
+    operate("addgroupban", gid=5, uid=1001, btime=60)
+    operate("addprojectblack", uid=1002, btime=60)
+    operate("addblacks", uid=77, blacks=[1001])
+    for _ in range(2):
+        assert operate("isbanofgroup", gid=5, uid=1001) == {"ok": True}
+        assert operate("isprojectblack", uid=1002) == {"ok": True}
+        assert operate("isblack", uid=1001, buid=77) == {"ok": True}
+        alice = world.log_in(1001)
+        for method, params, code in (
+            ("sendgroupmsg", {"gid": 5}, Code.BANNED_IN_GROUP),
+            ("sendmsg", {"to": 77}, Code.BLOCKED_USER),
+        ):
+            with pytest.raises(QuestRefused) as refused:
+                alice.quest(method, {**TEXT, **params})
+            assert refused.value.code == code
+        world.restart()
+    auth = {"pid": PID, "uid": 77, "token": token}
+    visit = world.gate.visit("77", port=Port.MAIN)
+    visit.connected(now=world.now)
+    visit.receive_data(encode_quest(b"auth", encode(auth), 1), now=world.now)
+    visit.collect(now=world.now)
+    assert visit.visitor.uid == 77
 
 
 def test_a_push_without_an_answer_leaves_its_message_unread() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rtm_proto.address import Address
@@ -80,10 +82,11 @@ def test_a_door_is_found_by_its_kind() -> None:
 
 def test_links_to_files_are_the_safest_there_are() -> None:
     """A page that was loaded over TLS may not read what was not."""
-    for more, url in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({}, "http://f:1/files"),
         ({"tls": True}, "https://f:1/files"),
         ({"tls_endpoint": "f:2"}, "https://f:2/files"),
         ({"tls_endpoint": "f:2", "file_url": "http://cdn/x/"}, "http://cdn/x"),
-    ):
+    )
+    for more, url in cases:
         assert GateSettings(1, {}, "f:1", **more).url_of_files == url

@@ -370,6 +370,7 @@ def test_what_is_no_file_is_not_for_pages() -> None:
     asked = exchange(target="/metrics")
     assert (asked.link, asked.path) == (None, "/metrics")
     asked.tell(200, "figures")
+    assert (asked.done, asked.keep_alive, asked.status) == (True, False, 200)
     said = b"".join(map(bytes, asked.data_to_send()))
     assert said.startswith(b"HTTP/1.1 200 OK\r\n") and said.endswith(b"\r\n\r\nfigures\n")
     assert b"Access-Control" not in said
@@ -423,6 +424,7 @@ def test_the_whole_answer_to_a_preflight() -> None:
         (431, "Request Header Fields Too Large"),
         (500, "Internal Server Error"),
         (501, "Not Implemented"),
+        (503, "Service Unavailable"),
         (505, "HTTP Version Not Supported"),
     ],
 )

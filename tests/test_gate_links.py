@@ -115,6 +115,7 @@ def test_there_is_no_picture_of_a_picture() -> None:
         (f"sign={SIGN}&until=5", None, None),
         (f"a=b&until=5&sign={SIGN}", None, None),
         (f"until=%35&sign={SIGN}", None, None),
+        (f"?until=5&sign={SIGN}", None, None),
         ("", None, None),
     ],
 )
@@ -198,6 +199,8 @@ def test_one_sign_is_good_for_the_file_and_its_small_picture() -> None:
 
 
 def test_a_link_without_a_sign_is_not_followed() -> None:
+    assert links().refusal(FileLink(KEY, until=NOW)) == (403, "a link has to be signed here")
+    assert FileLink(KEY).query == ""
     assert links().refusal(FileLink(KEY)) == (403, "a link has to be signed here")
     assert links().seconds_left(FileLink(KEY)) is None
 
@@ -229,8 +232,15 @@ def test_a_message_is_told_with_signed_links() -> None:
     assert told == {"url": gate.signed(url, KEY), "size": 5}
 
 
+def test_a_target_may_be_so_long() -> None:
+    assert MAX_TARGET == 4096
+    longest = f"/files/{KEY}?".ljust(MAX_TARGET, "x")
+    assert parse_link(longest) is not None and parse_link(longest + "x") is None
+
+
 @pytest.mark.parametrize("life", [0.0, -1.0, 0.9])
 def test_a_link_is_good_for_a_second_at_the_least(life: float) -> None:
+    assert links(life=1.0).refusal(follow(links(life=1.0).signed(f"/files/{KEY}", KEY))) is None
     with pytest.raises(ValueError, match="a second at the least"):
         links(life=life)
 

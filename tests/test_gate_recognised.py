@@ -97,6 +97,10 @@ def test_nothing_is_raised_for_any_bytes(head: bytes) -> None:
     assert recognise(head) in (None, IMAGE, AUDIO, VIDEO)
 
 
+def test_a_picture_that_speaks_of_sound_stays_one() -> None:
+    assert recognise(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rtEXttheora") is IMAGE
+
+
 @given(st.text(st.characters(blacklist_categories=["Cc", "Cs"])))
 def test_no_text_is_taken_for_a_picture(text: str) -> None:
     assert recognise(text.encode()) is None

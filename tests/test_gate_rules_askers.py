@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from rtm_proto.codes import Code
+from rtm_proto.gate.actions import SERVER, Who
 from rtm_proto.gate.decisions import (
     Visitor,
 )
+from rtm_proto.gate.rules.askers import Askers
 from tests.hall import (
     PID,
     Hall,
@@ -170,3 +172,16 @@ def test_what_is_for_anybody_needs_no_sign(hall: Hall, method: str) -> None:
 def test_a_user_asks_for_himself(hall: Hall, alice: Visitor) -> None:
     for method in ("enterroom", "leaveroom"):
         assert answer(hall.ask(alice, method, {"rid": 5, "uid": 1002, "sign": "x"})) == {}
+
+
+def test_who_asks_is_told_by_his_uid_and_a_server_by_none() -> None:
+    askers = Askers(PID, "secret", lambda: 0)
+    user, operator = Visitor("user", uid=7), Visitor("operator", operator=True)
+    for who, visitor, uid in (
+        (Who.ANYBODY, user, SERVER),
+        (Who.USER, user, 7),
+        (Who.EITHER, user, 7),
+        (Who.EITHER, operator, SERVER),
+        (Who.SERVER, operator, SERVER),
+    ):
+        assert askers.check(who, visitor, "some", {}, now=0.0) == uid

@@ -66,6 +66,11 @@ def test_a_banned_user_with_a_wrong_token_learns_nothing(hall: Hall, operator: V
     assert answer(hall.ask(Visitor("v"), "auth", auth(token="wrong"))) == {"ok": False}
 
 
+def test_a_ban_may_be_for_a_second(hall: Hall, operator: Visitor) -> None:
+    do(hall, operator, "addprojectblack", uid=1001, btime=1)
+    assert record(hall, Table.BAN, 1001) == str(WALL + 1000)
+
+
 def test_a_ban_ends_by_the_wall_clock(hall: Hall, operator: Visitor) -> None:
     do(hall, operator, "addprojectblack", uid=1001, btime=60)
     hall.now += 1e6
@@ -265,3 +270,13 @@ def test_what_is_being_changed_is_not_tidied_away(hall: Hall, operator: Visitor)
     hall.ask(operator, "addgroupban", {"gid": 5, "uid": 2, "btime": 60})
     hall.decisions.tidy()
     assert len(hall.effects()) == 2
+
+
+def test_a_ban_in_all_groups_is_none_in_a_room_and_the_other_way_round(
+    hall: Hall, operator: Visitor
+) -> None:
+    do(hall, operator, "addgroupban", gid=0, uid=1001, btime=60)
+    assert speak(hall, "group", 5) and not speak(hall, "room", 5)
+    do(hall, operator, "removegroupban", gid=0, uid=1001)
+    do(hall, operator, "addroomban", rid=0, uid=1001, btime=60)
+    assert speak(hall, "room", 5) and not speak(hall, "group", 5)

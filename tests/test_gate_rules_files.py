@@ -33,6 +33,7 @@ from rtm_proto.gate.store import (
     WriteBody,
 )
 from rtm_proto.payload import decode, encode
+from rtm_proto.received import Conversation
 from tests.hall import (
     ENDPOINT,
     FILE,
@@ -934,3 +935,22 @@ def test_a_file_is_counted_with_its_token(server: Visitor) -> None:
         assert hall.send(alice, token=token, to=1003, mid=mid) == []
     hall.now += 1
     answer(call(hall, server, "filetoken", **asked))
+
+
+@pytest.mark.parametrize(
+    ("cmd", "kind"),
+    [
+        ("sendfile", Conversation.P2P),
+        ("sendgroupfile", Conversation.GROUP),
+        ("sendroomfile", Conversation.ROOM),
+        ("sendfiles", Conversation.P2P),
+        ("broadcastfile", Conversation.BROADCAST),
+    ],
+)
+def test_each_command_makes_messages_of_its_kind(
+    hall: Hall, server: Visitor, cmd: str, kind: Conversation
+) -> None:
+    assert serve(hall, server, cmd) == []
+    [effect] = hall.effects()
+    assert isinstance(effect, SaveFile)
+    assert {message.kind for message in effect.messages} == {kind}

@@ -176,3 +176,13 @@ def test_how_many_may_be_named(
 @pytest.mark.parametrize("method", ["delgroup", "isgroupmember"])
 def test_what_only_servers_do_with_groups(hall: Hall, alice: Visitor, method: str) -> None:
     assert code(hall.ask(alice, method, {"gid": 5, "uid": 1})) == Code.METHOD_FORBIDDEN
+
+
+def test_members_are_there_after_a_restart_and_nothing_else_is_a_member(
+    hall: Hall, alice: Visitor
+) -> None:
+    hall.store_group(alice, 5, [1001, 1002])
+    hall.do(alice, "addblacks", {"blacks": [1003]})
+    again = hall.again()
+    assert answer(again.ask(again.log_in(1001), "getusergroups", {})) == {"gids": [5]}
+    assert answer(again.ask(again.log_in(1003), "getusergroups", {})) == {"gids": []}

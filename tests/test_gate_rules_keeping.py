@@ -8,7 +8,8 @@ from rtm_proto.codes import Code
 from rtm_proto.errors import StoreFault
 from rtm_proto.gate.actions import Answer, Asked, Refusal, Refuse, Visitor
 from rtm_proto.gate.rules.keeping import Keeping
-from rtm_proto.gate.store import FindUnread, Result, SaveRecord, Table
+from rtm_proto.gate.store import Effect, FindHistory, FindUnread, History, Result, SaveRecord, Table
+from rtm_proto.received import Conversation
 
 ASKED = Asked(Visitor("v"), 7, "some", {}, 0.0)
 
@@ -36,10 +37,11 @@ def test_ids_strictly_increase() -> None:
     ("effect", "text"),
     [
         (FindUnread(1, 5), "not read: no luck"),
+        (FindHistory(1, History((Conversation.P2P, 1, 2), 5)), "not read: no luck"),
         (SaveRecord(1, Table.BAN, 5, "5"), "not stored: no luck"),
     ],
 )
-def test_a_store_that_fails_is_told_of(effect: FindUnread | SaveRecord, text: str) -> None:
+def test_a_store_that_fails_is_told_of(effect: Effect, text: str) -> None:
     keeping = Keeping(bound=9)
     keeping.ask(ASKED, effect, lambda result, now: pytest.fail("it did not work"))
     keeping.carried_out(effect, None, StoreFault("no luck"), now=0.0)
@@ -84,7 +86,7 @@ def test_a_record_is_changed_once_at_a_time(fault: StoreFault | None) -> None:
     keeping.save(ASKED, Table.BAN, 5, None, nothing)
     keeping.carried_out(second, None, None, now=0.0)
     said = keeping.actions
-    assert isinstance(said[0], Refuse if fault else Answer)
+    assert isinstance(said[0], Refuse) if fault else said[0] == Answer(ASKED.visitor, 7, {"a": 1})
     assert said[1] == Answer(ASKED.visitor, 7, {})
 
 

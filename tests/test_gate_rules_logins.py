@@ -297,7 +297,8 @@ def guess(hall: Hall, visitor: Visitor, token: str = "wrong", uid: int = 1001) -
 def test_who_guesses_on_and_on_is_parted_from(hall: Hall) -> None:
     visitor = Visitor("v")
     for _ in range(MAX_FAILED_LOGINS - 1):
-        assert answer(guess(hall, visitor)) == {"ok": False}
+        [said] = guess(hall, visitor)
+        assert isinstance(said, Answer) and said.params == {"ok": False}
     said, part = guess(hall, visitor)
     assert isinstance(said, Answer) and said.params == {"ok": False}
     assert isinstance(part, Part) and part.visitor is visitor
@@ -357,6 +358,7 @@ def test_a_kick_ends_all_logins_of_a_user(server: Visitor) -> None:
         ("192.0.2.1:5000", ["first"]),
         ("192.0.2.1", ["first"]),
         ("[2001:db8::1]:5000", ["second"]),
+        ("2001:db8::1", ["second"]),
         ("192.0.2.9:5000", []),
         ("", ["first", "second", "third"]),
         (None, ["first", "second", "third"]),
@@ -390,3 +392,23 @@ def test_every_connection_logs_in_once(hall: Hall) -> None:
 def test_a_server_makes_itself_known_with_a_ping(hall: Hall, server: Visitor) -> None:
     assert answer(call(hall, server, "ping")) == {} and server.server
     assert code(call(hall, Visitor("thief"), "ping", sign="x")) == Code.BAD_PROJECT_OR_SIGN
+
+
+@pytest.mark.parametrize("method", ["gettoken", "removetoken", "kickout"])
+def test_what_servers_do_with_logins_users_do_not(hall: Hall, method: str) -> None:
+    alice = hall.log_in(1001)
+    hall.log_in(1002)
+    assert code(hall.ask(alice, method, {"uid": 1002})) == Code.METHOD_FORBIDDEN
+    assert code(hall.ask(Visitor("v"), method, {"uid": 1002})) == Code.NOT_LOGGED_IN
+    assert hall.decisions.held().logins == 2
+
+
+def test_who_is_banned_does_not_come_in(hall: Hall) -> None:
+    operator, visitor = Visitor("operator", operator=True), Visitor("v")
+    hall.do(operator, "addprojectblack", {"uid": 1001, "btime": 9})
+    assert code(hall.ask(visitor, "auth", auth())) == Code.LOGIN_DENIED
+    assert visitor.uid is None
+
+
+def test_any_uid_above_0_may_have_a_token(hall: Hall, server: Visitor) -> None:
+    assert token_of(hall, server, 1)

@@ -9,6 +9,7 @@ import pytest
 from rtm_proto.codes import Code
 from rtm_proto.errors import StoreFault
 from rtm_proto.gate.decisions import (
+    MID_BOUND,
     MID_WINDOW,
     Answer,
     Push,
@@ -426,3 +427,22 @@ def test_a_message_about_a_file_is_told_with_a_link_of_now() -> None:
     told = [row[5] for row in cast("list[list[object]]", page["msgs"])]
     assert told == [signs.told(stored.msg, stored.file), text.msg]
     assert f"?until={WALL // 1000 + 3660}&sign=" in str(told[0])
+
+
+def test_the_limits_of_mids_are_what_is_written_of_them() -> None:
+    assert (MID_WINDOW, MID_BOUND) == (1800.0, 1_000_000)
+
+
+def test_a_text_that_is_being_kept_is_not_settled(hall: Hall, alice: Visitor) -> None:
+    hall.ask(alice, "sendmsg", {"to": 1002, "mid": 4, "mtype": 30, "msg": ""})
+    assert hall.decisions.mail.settled() == 0
+    hall.carry_out()
+    assert hall.decisions.mail.settled() == 1
+
+
+def test_who_is_not_in_a_room_is_not_told(hall: Hall, alice: Visitor) -> None:
+    bob, _ = hall.log_in(1002, "bob"), hall.log_in(1003)
+    for visitor in (alice, bob):
+        answer(hall.ask(visitor, "enterroom", {"rid": 5}))
+    hall.send(alice, "sendroomfile", rid=5)
+    assert pushes(hall.carry_out()) == [("bob", "pushroommsg")]

@@ -116,3 +116,17 @@ def test_nobody_sends_to_who_blocks_him_or_while_he_is_banned(hall: Hall, alice:
     assert code(hall.ask(alice, "sendroommsg", params)) == Code.BANNED_IN_ROOM
     assert hall.ask(alice, "sendmsg", {**params, "to": 1003}) == []
     assert code(hall.ask(alice, "sendmsg", {**params, "to": 1001})) == Code.SEND_TO_ONESELF
+
+
+def test_a_group_or_room_may_have_the_number_of_its_sender(hall: Hall, alice: Visitor) -> None:
+    hall.store_group(alice, 1001, [1001])
+    answer(hall.ask(alice, "enterroom", {"rid": 1001}))
+    for mid, (method, key) in enumerate((("sendgroupmsg", "gid"), ("sendroommsg", "rid")), 1):
+        assert hall.ask(alice, method, {key: 1001, "mid": mid, "mtype": 30, "msg": "x"}) == []
+
+
+def test_a_token_from_before_a_ban_is_of_no_use(hall: Hall, alice: Visitor) -> None:
+    quest = hall.quest(alice)
+    operator = Visitor("operator", operator=True)
+    hall.do(operator, "addprojectblack", {"uid": 1001, "btime": 0})
+    assert code(hall.ask(hall.files, "sendfile", quest)) == Code.LOGIN_DENIED

@@ -125,6 +125,7 @@ def test_where_too_many_wait_the_file_itself_has_to_do() -> None:
 
 
 def test_no_picture_is_made_of_what_is_too_large_or_where_nobody_can() -> None:
+    assert (MAX_SOURCE, MAX_WANTED) == (32 * 1024 * 1024, 64)
     pictures, asker = queue(), Asker()
     pictures.ask(asker, file(1, MAX_SOURCE + 1))
     ThumbnailQueue(None, lambda: 1).ask(asker, file(1))

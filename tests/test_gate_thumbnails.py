@@ -6,6 +6,7 @@ import os
 import struct
 import zlib
 from io import BytesIO
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -141,6 +142,8 @@ def test_a_picture_that_stays_too_large_is_made_worse(monkeypatch: pytest.Monkey
     data = encoded(noise, "PNG")
     first = make_thumbnail(data)
     assert first is not None and len(first) > 30_000
+    monkeypatch.setattr(thumbnails, "MAX_THUMBNAIL", len(first))
+    assert make_thumbnail(data) == first
     monkeypatch.setattr(thumbnails, "MAX_THUMBNAIL", len(first) - 1)
     second = make_thumbnail(data)
     assert second is not None and len(second) < len(first)
@@ -197,9 +200,29 @@ def test_a_bomb_is_not_decoded(size: tuple[int, int], monkeypatch: pytest.Monkey
 
 
 def test_an_image_at_its_limit_is_made() -> None:
-    width = 4000
-    assert MAX_PIXELS["PNG"] == width * width
-    opened(make_thumbnail(encoded(Image.new("1", (width, width)), "PNG")))
+    million = 1_000_000
+    limits = {"JPEG": 25 * million, "PNG": 16 * million, "GIF": 16 * million, "WEBP": 10 * million}
+    assert limits == MAX_PIXELS
+    opened(make_thumbnail(encoded(Image.new("1", (4000, 4000)), "PNG")))
+    assert MAX_SIDE == 30_000
+    opened(make_thumbnail(encoded(Image.new("1", (MAX_SIDE, 2)), "PNG")))
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_a_jpeg_is_decoded_no_larger_than_needed(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, int]] = []
+    convert = Image.Image.convert
+
+    def watched(image: Image.Image, *args: Any, **options: Any) -> Image.Image:
+        sizes.append(image.size)
+        return convert(image, *args, **options)
+
+    data = encoded(Image.new(mode, (4000, 2000)), "JPEG")
+    monkeypatch.setattr(Image.Image, "convert", watched)
+    opened(make_thumbnail(data))
+    assert sizes[0] == (1000, 500)
 
 
 def test_a_jpeg_that_is_painted_over_and_over_is_not_decoded() -> None:
@@ -209,8 +232,14 @@ def test_a_jpeg_that_is_painted_over_and_over_is_not_decoded() -> None:
     scan = data[data.rindex(b"\xff\xda") : end]
     count = data.count(b"\xff\xda")
     many = data[:end] + scan * (MAX_SCANS - count)
+    assert MAX_SCANS == 100
     assert make_thumbnail(many + data[end:]) is not None
     assert make_thumbnail(many + scan + data[end:]) is None
+
+
+def test_other_formats_may_contain_what_begins_a_scan() -> None:
+    image = Image.new("RGB", (64, 64))
+    opened(make_thumbnail(encoded(image, "GIF", comment=b"\xff\xda" * (MAX_SCANS + 1))))
 
 
 @given(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP"]), st.data())

@@ -83,7 +83,7 @@ class Push:
 
     visitor: Visitor
     method: str
-    params: Params
+    params: Params = field(repr=False)  # a link that is signed may be in it
     oneway: bool = False
     message_id: int | None = None
 

@@ -65,7 +65,7 @@ class Fetch:
     """A stored file is asked for; ``trailing`` came behind the request: the next one, perhaps."""
 
     exchange: FileExchange
-    trailing: bytes = b""
+    trailing: bytes
 
 
 @dataclass(frozen=True, slots=True)

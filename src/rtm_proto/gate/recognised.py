@@ -29,7 +29,7 @@ from ..received import FileType
 _IMAGES = "apng avif bmp gif heic jpeg png tiff webp"
 _AUDIO = "aac amr midi mp4 mpeg ogg x-aiff x-flac x-wav"
 _VIDEO = "3gpp mp4 mpeg quicktime webm x-flv x-m4v x-matroska x-ms-wmv x-msvideo"
-_MTYPES = {
+_MTYPES: dict[str | None, FileType] = {
     f"{kind}/{name}": mtype
     for kind, names, mtype in (
         ("image", _IMAGES, FileType.IMAGE),
@@ -53,4 +53,4 @@ def recognise(head: bytes) -> FileType | None:
     mime = _GUESS(head)
     if mime == "audio/ogg" and b"theora" in head:
         return FileType.VIDEO
-    return _MTYPES.get(mime or "")
+    return _MTYPES.get(mime)

@@ -29,8 +29,8 @@ MAX_THUMBNAIL = 65_536  # bytes of what is made
 
 _SCAN = b"\xff\xda"  # begins one; in the data itself a 00 follows each ff
 _QUALITIES = (80, 60, 40)
-_CLEAR = ("P", "PA", "LA")  # how Pillow calls pixels that may be transparent
-_PLAIN = ("L", "1", "CMYK", "YCbCr")
+_CLEAR = ("P", "LA")  # how Pillow calls pixels that may be transparent
+_PLAIN = ("L", "1", "CMYK")
 
 
 def make_thumbnail(data: bytes) -> bytes | None:
@@ -49,7 +49,7 @@ def make_thumbnail(data: bytes) -> bytes | None:
 def _small(data: bytes) -> Image.Image:
     with Image.open(BytesIO(data), formats=[*MAX_PIXELS]) as image:
         width, height = image.size
-        most = MAX_PIXELS[image.format or ""]
+        most = MAX_PIXELS[str(image.format)]
         if width * height > most or max(width, height) > MAX_SIDE:
             raise ValueError(f"{width} x {height} pixels are over the limit")
         image.draft("RGB", (SIDE, SIDE))

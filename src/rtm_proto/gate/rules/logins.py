@@ -140,8 +140,9 @@ class Logins:
     def _kickout(self, asked: Asked) -> Params:
         # the SDKs give an endpoint here, host:port; the port is not what tells logins apart
         endpoint = text_of(asked.params, "ce", "")
-        host = endpoint.rpartition(":")[0].strip("[]") or endpoint
-        self.kick(int_of(asked.params, "uid"), peer=host)
+        if endpoint.startswith("[") or endpoint.count(":") == 1:
+            endpoint = endpoint.rpartition(":")[0].strip("[]")
+        self.kick(int_of(asked.params, "uid"), peer=endpoint)
         return {}
 
     # --- private ---

@@ -5,9 +5,10 @@
     kept       the store has it: the mid counts, the receivers are told
 
 Whom it waits for is fixed when it is written: the receiver, or the members of the group but the
-sender. It is unread for each of them until his client has answered the push; a push that fails, is
-not answered in time or was cut leaves it so. SDKs that never answer pushes (Windows, Java of 2018)
-leave it so too, until their user clears it. Rooms and broadcasts wait for nobody.
+sender. It is unread for each of them until his client has answered the push, any of his clients
+where there are several; a push that fails, is not answered in time or was cut leaves it so. SDKs
+that never answer pushes (Windows, Java of 2018) leave it so too, until their user clears it. Rooms
+and broadcasts wait for nobody.
 
 Who is there when the store has kept it is told: every login of a receiver, and who is a member or
 in the room by then. The sender's other logins are not (spec 12.2).
