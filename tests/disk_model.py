@@ -3,6 +3,7 @@
     create, write        what is in a file; a power cut leaves any of it, or none
     sync                 ... it leaves all of it
     create, rename, remove   the names in a folder; of each that changed, a cut leaves any state
+    make_folder              the same of a folder, with what is in it
     sync_folder          ... it leaves the newest
 
 A sync that has failed is one that the kernel forgets (fsyncgate): what it was for is lost by a
@@ -45,7 +46,9 @@ class _File:
 class Disk:
     """What is on it, and what will happen to it.
 
-    ``fates``: at which operation, counted from 0, which errno comes up, or CUT, SHORT, NOTHING or LATE. ``done``: the names of the operations that were asked for. ``broken``: those that give EIO.
+    ``fates``: at which operation, counted from 0, which errno comes up, or CUT, SHORT, NOTHING or
+    LATE. ``done``: the names of the operations that were asked for. ``broken``: those of them that
+    give EIO.
     """
 
     fates: dict[int, int | str] = field(default_factory=dict[int, "int | str"])
@@ -55,6 +58,8 @@ class Disk:
     names: dict[str, _File | None] = field(default_factory=dict[str, "_File | None"])
     folders: set[str] = field(default_factory=set[str])
     cut_off: bool = False
+    _new_folders: set[str] = field(default_factory=set[str])
+    _forgotten: set[str] = field(default_factory=set[str])  # names whose sync has failed
     _older: dict[str, list[_File | None]] = field(default_factory=dict[str, "list[_File | None]"])
     _open: dict[int, _File] = field(default_factory=dict[int, _File])
     _opened: int = 0
@@ -74,8 +79,11 @@ class Disk:
 
     def after_cut(self, chance: random.Random) -> Disk:
         """What comes up when the power is back: what was not synced is there, or not, by chance."""
-        disk = Disk(folders=set(self.folders))
+        lost = {name for name in sorted(self._new_folders) if chance.random() < 0.5}
+        disk = Disk(folders=self.folders - lost)
         for name, newest in self.names.items():
+            if name.partition("/")[0] in lost:
+                continue
             file = chance.choice([*self._older.get(name, []), newest])
             if file is not None:
                 data = _left_of(file, chance)
@@ -112,6 +120,7 @@ class Disk:
 
     def name(self, name: str, file: _File | None) -> None:
         self._older.setdefault(name, []).append(self.names.get(name))
+        self._forgotten.discard(name)
         self.names[name] = file
 
     def open(self, file: _File) -> int:
@@ -130,9 +139,22 @@ class Disk:
         """How many files were not closed."""
         return len(self._open)
 
+    def make_folder(self, name: str) -> None:
+        if name not in self.folders:
+            self.folders.add(name)
+            self._new_folders.add(name)
+
     def keep_names(self, folder: str) -> None:
-        for name in [name for name in self._older if name.startswith(f"{folder}/")]:
+        if not folder:
+            self._new_folders.clear()
+        for name in self._unsynced(folder) - self._forgotten:
             del self._older[name]
+
+    def forget_names(self, folder: str) -> None:
+        self._forgotten |= self._unsynced(folder)
+
+    def _unsynced(self, folder: str) -> set[str]:
+        return {name for name in self._older if name.startswith(f"{folder}/")}
 
 
 def _left_of(file: _File, chance: random.Random) -> bytes:
@@ -152,7 +174,7 @@ class ModelFiles(Files):
 
     def make_folder(self, name: str) -> None:
         self._disk.begin("make_folder")
-        self._disk.folders.add(name)
+        self._disk.make_folder(name)
 
     def create(self, name: str) -> int:
         disk = self._disk
@@ -196,7 +218,11 @@ class ModelFiles(Files):
 
     def sync_folder(self, name: str) -> None:
         disk = self._disk
-        disk.begin("sync_folder")
+        try:
+            disk.begin("sync_folder")
+        except OSError:
+            disk.forget_names(name)
+            raise
         disk.keep_names(name)
 
     def remove(self, name: str) -> None:

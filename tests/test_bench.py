@@ -19,7 +19,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from benchmarks import bench, growth, server, work
+from benchmarks import bench, growth, load, server, work
 from benchmarks.bench import Found
 from benchmarks.clients import CLIENTS, FILTERS
 from benchmarks.goals import GOALS, Check, Goal, Verdict, judge, middle, ratio
@@ -509,3 +509,13 @@ def test_a_run_in_a_process_of_its_own_says_what_failed(tmp_path: Path) -> None:
     [failure] = found.failed
     assert failure.startswith("rtm_asyncio: quests, 100 in flight: exit 1")
     assert "ConnectFailed" in failure
+
+
+def test_a_load_is_carried_out_and_measured() -> None:
+    """A small crowd: that it works, not how fast."""
+    for runtime in ("asyncio", "trio"):
+        rows = load.measure(runtime, 5, 3, 0.3)
+        assert [row.crowd for row in rows] == ["nobody", "5 idle", "and 3 slow"]
+        assert all(0 < row.p50 <= row.p99 <= row.most for row in rows)
+        assert all(row.dropped == 0 for row in rows[:2]) and rows[0].kib is None
+        assert "p99" in load.words(rows[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from dataclasses import MISSING, fields
@@ -186,6 +187,7 @@ def test_a_variable_may_name_many() -> None:
         ("port = 70000", "port: expected an integer from 0 to 65535, or 'off', found the number 7"),
         ("port = '80'", "port: expected an integer from 0 to 65535, or 'off', found the text '80'"),
         ("port = true", "found the value True"),
+        ("port = 2026-01-31", "found the date 2026-01-31"),
         ("host = []", "host: expected an address, or a list of them, found a list"),
         ("host = ['a', 1]", "host: expected an address"),
         ("data = ''", "data: expected a path, or 'off', found the text ''"),
@@ -303,12 +305,17 @@ def test_a_check_says_what_is_not_as_usual_and_no_secret(
     file = tmp_path / "gate.toml"
     file.write_text(
         f"pid = 1\nsecret_file = '{key}'\ndata = '{tmp_path}/data'\nlimits.max_file = '1 MiB'\n"
-        f"users = {{ 1 = '{SECRET}' }}\n"
+        f"users = {{ 1 = '{SECRET}' }}\ngroups = {{ 5 = [1] }}\n"
     )
     assert main(["gate", "check", "--config", str(file), "-v"]) == 0
     out, err = capsys.readouterr()
     assert out == "ok\n"
-    assert "users = 1\n" in err and "max_file = 1 MiB" in err and "port" not in err
+    assert (
+        "users = 1\n" in err
+        and "groups = 5\n" in err
+        and "max_file = 1 MiB" in err
+        and "port" not in err
+    )
     assert f"everybody on this machine may read {key}" in err
     assert main(["gate", "check", "--pid", "1", "--secret", SECRET, "--json"]) == 0
     out, _ = capsys.readouterr()
@@ -336,6 +343,18 @@ def test_a_check_finds_what_would_not_start(
     out, err = capsys.readouterr()
     assert out == ""
     assert told in err and err.count("\n") == 1
+
+
+def test_a_check_finds_a_folder_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: str, mode: int) -> bool:
+        return False
+
+    monkeypatch.setattr(os, "access", denied)  # root may write everywhere
+    argv = ["gate", "check", "--pid", "1", "--data", str(tmp_path)]
+    assert main(argv) == 2
+    assert f"{tmp_path} cannot be written" in capsys.readouterr().err
 
 
 def test_the_file_in_contrib_has_every_option() -> None:

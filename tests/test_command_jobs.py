@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import io
 import json
+import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
@@ -18,19 +22,30 @@ from typing import Any
 import pytest
 import trustme
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 import rtm_trio
 from rtm_proto.address import Address
 from rtm_proto.command import main
+from rtm_proto.command.acts import AdminQuest
+from rtm_proto.command.administering import administer
 from rtm_proto.command.demo import PICTURE
-from rtm_proto.command.exits import Exit, UsageError
+from rtm_proto.command.exits import Exit, UsageError, explain
 from rtm_proto.command.gate_options import GateOptions
 from rtm_proto.command.jobs import Job, open_job
+from rtm_proto.command.limits_of_system import COLLECT, SPARE, collecting_seldom, make_room
 from rtm_proto.command.listening import Listening
+from rtm_proto.command.logs import logging_to
 from rtm_proto.command.notify import notify
 from rtm_proto.command.options import (
     Account,
+    AdminOptions,
     InspectOptions,
     ListenOptions,
     Request,
@@ -39,14 +54,23 @@ from rtm_proto.command.options import (
 from rtm_proto.command.screen import QUIET, USUAL, OutputGone, Screen
 from rtm_proto.command.sending import Sending, mtype_of
 from rtm_proto.command.serving import Serving, admin_socket, prepare
+from rtm_proto.disk import DiskStore
 from rtm_proto.encryption import EncryptedLink
-from rtm_proto.errors import DownloadFailed, FileUnusable
+from rtm_proto.errors import (
+    ConnectionLost,
+    DownloadFailed,
+    FileUnusable,
+    QuestTimeout,
+    StoreFault,
+)
 from rtm_proto.events import CloseKind, CloseReason
 from rtm_proto.files import Saved
 from rtm_proto.flows.steps import Progress, Stage
 from rtm_proto.flows.transfer import FileSent
 from rtm_proto.gate.settings import GateSettings, MoreSettings
 from rtm_proto.gate.store import Table
+from rtm_proto.package import encode_answer, encode_quest
+from rtm_proto.payload import EMPTY, encode
 from rtm_proto.received import (
     Conversation,
     Disconnected,
@@ -58,6 +82,8 @@ from rtm_proto.received import (
 from rtm_proto.testing.strict import QUIRKS
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="local sockets as POSIX has them")
+
+TIME_LIMIT = 15.0  # seconds
 
 ACCOUNT = Account("ws://gate.example", 11000001, 1002, "t")
 
@@ -269,7 +295,8 @@ class Server:
 
 
 def options(**more: Any) -> GateOptions:
-    return GateOptions(**{"pid": 7, "users": {2: "t", 1: "t"}, **more})
+    given: dict[str, Any] = {"pid": 7, "users": {2: "t", 1: "t"}, **more}
+    return GateOptions(**given)
 
 
 def serving(streams: Streams, host: str, endpoint: str | None = None, **server: Any) -> None:
@@ -410,6 +437,163 @@ def test_a_gate_on_every_address_needs_an_endpoint(host: str) -> None:
     streams = Streams()
     serving(streams, host, "files.example:9")
     assert "give --endpoint" not in streams.err
+
+
+@pytest.mark.parametrize("name", ["recognise", "thumbnails"])
+def test_what_an_extra_brings_is_asked_for_by_its_switch(name: str) -> None:
+    made = {"recognise": "recognise", "thumbnails": "make_thumbnail"}[name]
+    assert callable(prepare(options(**{name: True}))[made])
+    assert made not in prepare(options())
+
+
+def test_a_key_with_a_password_is_no_use(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("gate.test")
+    (tmp_path / "cert.pem").write_bytes(certificate.cert_chain_pems[0].bytes())
+    key = load_pem_private_key(certificate.private_key_pem.bytes(), None)
+    (tmp_path / "key.pem").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    )
+    with pytest.raises(UsageError, match="no certificate and key that fit"):
+        prepare(options(certificate=str(tmp_path / "cert.pem"), key=str(tmp_path / "key.pem")))
+
+
+def test_a_store_that_cannot_be_read_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[DiskStore] = []
+
+    close = DiskStore.close
+
+    def unreadable(self: DiskStore, since: int) -> object:
+        raise StoreFault("damaged")
+
+    def closing(self: DiskStore) -> None:
+        closed.append(self)
+        close(self)
+
+    monkeypatch.setattr(DiskStore, "kept", unreadable)
+    monkeypatch.setattr(DiskStore, "close", closing)
+    job = Serving(options(data=str(tmp_path / "data")), Streams().screen)
+    with pytest.raises(StoreFault):
+        job.arguments()
+    assert len(closed) == 1
+
+
+@posix_only
+def test_a_process_takes_as_many_files_as_it_may_and_says_where_that_is_too_little() -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (300, before[1]))
+        assert make_room(50) is None
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 300
+        assert make_room(200) is None
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 200 + SPARE
+        streams = Streams()
+        job = Serving(options(max_connections=2**31 - 1), streams.screen)
+        job.started(Server(Address("ws", "g", 1), "g:2"))
+        assert "open files" in streams.err and "ulimit -n" in streams.err
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_the_collector_is_left_as_it_was() -> None:
+    before = gc.get_threshold()
+    with collecting_seldom():
+        assert gc.get_threshold() == COLLECT
+    assert gc.get_threshold() == before
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_fault_in_the_log_has_its_traceback(form: str) -> None:
+    stream = io.StringIO()
+    logger = logging.getLogger("rtm_trio")
+    with logging_to(stream, level="warning", form=form):
+        logger.info("not worth it")
+        try:
+            raise ValueError("what went wrong")
+        except ValueError:
+            logger.exception("a fault of ours")
+    logger.warning("nobody listens")
+    said = stream.getvalue()
+    assert "a fault of ours" in said and "ValueError: what went wrong" in said
+    assert "not worth it" not in said and "nobody listens" not in said
+    assert said.count("\n") == 1 if form == "json" else said.count("\n") > 3
+
+
+def test_a_log_that_nobody_can_read_is_not_written() -> None:
+    with logging_to(None, level="debug", form="text"):
+        logging.getLogger("rtm_trio").debug("into nothing")
+
+
+# --- administering -------------------------------------------------------------------------------
+
+
+@contextmanager
+def operators_port(path: Path, answer: Callable[[socket.socket], object]) -> Generator[None]:
+    """A local socket whose visitor *answer* sees to."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                sock.recv(1000)
+                answer(sock)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+
+
+def ask(path: Path, timeout: float = 5.0) -> None:
+    administer(AdminOptions(str(path), (AdminQuest("stats", {}),), timeout), Streams().screen)
+
+
+@posix_only
+def test_a_gate_that_hangs_up_on_its_operator_is_unreachable(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with (
+        operators_port(path, lambda sock: sock.shutdown(socket.SHUT_RDWR)),
+        pytest.raises(ConnectionLost) as caught,
+    ):
+        ask(path)
+    failure = explain(caught.value)
+    assert failure is not None and failure.status is Exit.UNREACHABLE
+
+
+@posix_only
+def test_a_gate_that_does_not_answer_its_operator_is_unreachable(tmp_path: Path) -> None:
+    path, done = tmp_path / "s", threading.Event()
+    with operators_port(path, lambda sock: done.wait(TIME_LIMIT)):
+        with pytest.raises(QuestTimeout):
+            ask(path, 0.01)
+        done.set()
+
+
+@posix_only
+def test_an_operator_does_not_mind_being_pinged(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    said = encode_quest(b"ping", EMPTY, 1) + encode_answer(encode({"users": 1}), 1)
+    with operators_port(path, lambda sock: sock.sendall(said)):
+        ask(path)
+
+
+@posix_only
+def test_a_path_that_cannot_be_a_socket_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="x: AF_UNIX path too long"):
+        ask(tmp_path / ("x" * 200))
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError) as caught:
+        ask(tmp_path / "file" / "s")
+    assert caught.value.filename == str(tmp_path / "file" / "s")
 
 
 @posix_only

@@ -67,6 +67,7 @@ def test_a_gate_has_users() -> None:
     request = read("gate", "--pid", "7", "--user", "1:a", "--user", "2:b:c")
     users = {1: "a", 2: "b:c"}
     assert request.options == GateOptions(pid=7, users=users, tls_port=None, tls_file_port=None)
+    assert isinstance(request.options, GateOptions)
     assert (request.options.port, request.options.file_port) == (13321, 13461)
 
 

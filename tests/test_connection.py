@@ -802,6 +802,13 @@ def test_too_many_bad_packages_are_the_end() -> None:
     assert not connection.abrupt
 
 
+def test_what_is_too_much_for_two_reasons_ends_once() -> None:
+    connection = served(max_unsent=100)
+    bad = [encode_quest(b"hello", b"\xc1", seq) for seq in range(MAX_BAD_PACKAGES)]
+    [closed] = receive(connection, *bad)
+    assert isinstance(closed, Closed) and closed.reason.kind is CloseKind.LIMIT
+
+
 def test_the_end_of_the_stream_loses_what_waits() -> None:
     connection = opened()
     quest_id = connection.send_quest("hello", {}, deadline=3)

@@ -6,7 +6,7 @@ import pytest
 
 from rtm_proto.codes import Code
 from rtm_proto.errors import PayloadError
-from rtm_proto.gate.actions import HEAD, SERVER, Answer, Asked, Body, Refusal, Visitor, Who
+from rtm_proto.gate.actions import HEAD, SERVER, Answer, Asked, Body, Push, Refusal, Visitor, Who
 
 
 def test_a_user_speaks_for_himself_and_a_server_for_whom_it_names() -> None:
@@ -40,3 +40,15 @@ def test_no_repr_shows_what_is_secret() -> None:
 
 def test_who_may_call_is_said_in_words() -> None:
     assert [who.value for who in Who] == ["anybody", "a user", "a server", "a user or a server"]
+
+
+def test_who_has_just_come_is_nobody_yet() -> None:
+    visitor = Visitor("v")
+    assert (visitor.uid, visitor.peer, visitor.failed, visitor.rooms) == (None, None, 0, set())
+    assert not (visitor.server or visitor.operator or visitor.tls)
+
+
+def test_what_is_not_said_of_a_push_or_a_body() -> None:
+    push = Push(Visitor("v"), "pushmsg", {"msg": "secret"})
+    assert (push.oneway, push.message_id) == (False, None) and "secret" not in repr(push)
+    assert Body("key", 9, "digest", 0, b"rest").head == b""

@@ -49,5 +49,9 @@ def test_what_would_let_nothing_happen_is_refused_at_once(name: str) -> None:
     assert getattr(Limits(**{name: 1}), name) == 1  # type: ignore[arg-type]
 
 
+def test_one_at_once_is_a_rate() -> None:
+    assert Limits(user_calls=Rate(0.001, 1)).user_calls == Rate(0.001, 1)
+
+
 def test_a_rate_says_what_it_is() -> None:
     assert str(Rate(0.5, 3)) == "0.5 a second, 3 at once"

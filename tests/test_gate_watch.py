@@ -67,6 +67,12 @@ def test_a_store_that_refuses_by_its_own_rules_is_well() -> None:
     assert page(world, "/healthz").startswith("HTTP/1.1 200")
 
 
+def test_a_gate_that_stops_is_not_ready() -> None:
+    world = World()
+    world.gate.drain(now=world.now)
+    assert page(world, "/healthz").endswith("stopping\n")
+
+
 # --- the watch port ------------------------------------------------------------------------------
 
 

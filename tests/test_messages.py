@@ -490,3 +490,62 @@ def test_a_server_needs_none_takes_what_fpnn_sends_and_closes_normally() -> None
     assert receive(socket, raw_frame(b"\xff", TEXT, key=KEY, form=16)) == [(TEXT, b"\xff")]
     socket.close()
     assert joined(socket.data_to_send()) == raw_frame(b"\x03\xe8", 8)
+
+
+# --- messages that are taken whole ---
+
+WHOLE_LIMIT = 300  # bytes a message
+SMALL, MEDIUM = raw_frame(b"a" * 5), raw_frame(b"b" * 200)
+
+
+@pytest.mark.parametrize(
+    ("data", "payloads", "end"),
+    [
+        (SMALL, b"a" * 5, 7),
+        (MEDIUM, b"b" * 200, 204),
+        (SMALL + MEDIUM + SMALL, b"a" * 5 + b"b" * 200 + b"a" * 5, 218),
+        (SMALL + raw_frame(b"", 9) + SMALL, b"a" * 5, 7),
+        (SMALL + MEDIUM[:-1], b"a" * 5, 7),
+        (SMALL + SMALL[:3], b"a" * 5, 7),
+        (raw_frame(b"c" * WHOLE_LIMIT), b"c" * WHOLE_LIMIT, WHOLE_LIMIT + 4),
+        (raw_frame(b"c" * (WHOLE_LIMIT + 1)), b"", 0),
+        (raw_frame(b"c", 1), b"", 0),
+        (raw_frame(b"c", fin=False), b"", 0),
+        (raw_frame(b"c", rsv=1), b"", 0),
+        (raw_frame(b"c", key=KEY), b"", 0),
+        (b"\x82\x7eFPNN" + b"c" * 20_000, b"", 0),
+        (b"\x82\x7f" + (200).to_bytes(8) + b"c" * 200, b"", 0),
+        (b"", b"", 0),
+    ],
+)
+def test_only_plain_messages_at_the_start_are_taken_whole(
+    data: bytes, payloads: bytes, end: int
+) -> None:
+    socket = WebSocket(client=True, mask_key=lambda: KEY, max_message=WHOLE_LIMIT)
+    assert socket.take_whole(data) == (payloads, end)
+
+
+def test_a_frame_of_a_length_that_looks_like_a_package_is_not_taken_whole() -> None:
+    socket = WebSocket(client=True, mask_key=lambda: KEY)
+    assert socket.take_whole(raw_frame(b"c" * 0x4650)) == (b"", 0)
+    assert socket.take_whole(raw_frame(b"c" * 0x464F)) == (b"c" * 0x464F, 0x464F + 4)
+
+
+@pytest.mark.parametrize(
+    "before", [SMALL[:1], SMALL[:4], raw_frame(b"c", fin=False), raw_frame(b"", 8)]
+)
+def test_nothing_is_taken_whole_behind_something_unfinished(before: bytes) -> None:
+    socket = WebSocket(client=True, mask_key=lambda: KEY)
+    socket.receive_data(before, now=0.0)
+    while socket.next_piece() is not None:
+        pass
+    assert socket.take_whole(SMALL) == (b"", 0)
+
+
+def test_nothing_is_taken_whole_by_a_server_without_the_lane_or_from_a_buffer_that_changes() -> (
+    None
+):
+    assert WebSocket(client=False).take_whole(SMALL) == (b"", 0)
+    assert WebSocket(client=True, mask_key=lambda: KEY, lane=False).take_whole(SMALL) == (b"", 0)
+    socket = WebSocket(client=True, mask_key=lambda: KEY)
+    assert socket.take_whole(memoryview(SMALL)) == (b"", 0)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtm_proto.events import CloseKind
@@ -114,9 +114,11 @@ def texts(text: bool) -> st.SearchStrategy[bytes]:
 
 
 @st.composite
-def streams(draw: st.DrawFn) -> tuple[list[bytes], bool, bool]:
+def streams(
+    draw: st.DrawFn, role: st.SearchStrategy[str] = ROLES
+) -> tuple[list[bytes], bool, bool]:
     """Some frames one behind the other, cut anyhow; the role of the reader; its text option."""
-    client = draw(st.booleans())
+    client = draw(role) == "client"
     text = draw(st.booleans())
     made = draw(st.lists(frames(client, text), max_size=10))
     unfinished = draw(frames(client, text))
@@ -172,11 +174,10 @@ def read_whole(chunks: Sequence[bytes]) -> tuple[list[tuple[int, bytes]], WebSoc
     return pieces, socket
 
 
-@given(streams())
-@settings(max_examples=1_000, deadline=None)
+@given(streams(st.just("client")))
+@settings(max_examples=500, deadline=None)
 def test_taking_messages_whole_does_not_matter(stream: tuple[list[bytes], bool, bool]) -> None:
-    chunks, client, _ = stream
-    assume(client)
+    chunks, _, _ = stream
     for cut in (chunks, [b"".join(chunks)]):
         socket = WebSocket(
             client=True, mask_key=lambda: KEY, max_message=LIMIT, max_fragments=FRAGMENTS
@@ -192,62 +193,6 @@ def test_taking_messages_whole_does_not_matter(stream: tuple[list[bytes], bool, 
         for each in (whole, socket):
             each.receive_eof()
         assert (whole.ended, whole.close_code) == (socket.ended, socket.close_code)
-
-
-SMALL, MEDIUM = raw_frame(b"a" * 5), raw_frame(b"b" * 200)
-
-
-@pytest.mark.parametrize(
-    ("data", "payloads", "end"),
-    [
-        (SMALL, b"a" * 5, 7),
-        (MEDIUM, b"b" * 200, 204),
-        (SMALL + MEDIUM + SMALL, b"a" * 5 + b"b" * 200 + b"a" * 5, 218),
-        (SMALL + raw_frame(b"", 9) + SMALL, b"a" * 5, 7),
-        (SMALL + MEDIUM[:-1], b"a" * 5, 7),
-        (SMALL + SMALL[:3], b"a" * 5, 7),
-        (raw_frame(b"c" * LIMIT), b"c" * LIMIT, LIMIT + 4),
-        (raw_frame(b"c" * (LIMIT + 1)), b"", 0),
-        (raw_frame(b"c", 1), b"", 0),
-        (raw_frame(b"c", fin=False), b"", 0),
-        (raw_frame(b"c", rsv=1), b"", 0),
-        (raw_frame(b"c", key=KEY), b"", 0),
-        (b"\x82\x7eFPNN" + b"c" * 20_000, b"", 0),
-        (b"\x82\x7f" + (200).to_bytes(8) + b"c" * 200, b"", 0),
-        (b"", b"", 0),
-    ],
-)
-def test_only_plain_messages_at_the_start_are_taken_whole(
-    data: bytes, payloads: bytes, end: int
-) -> None:
-    socket = WebSocket(client=True, mask_key=lambda: KEY, max_message=LIMIT)
-    assert socket.take_whole(data) == (payloads, end)
-
-
-def test_a_frame_of_a_length_that_looks_like_a_package_is_not_taken_whole() -> None:
-    socket = WebSocket(client=True, mask_key=lambda: KEY)
-    assert socket.take_whole(raw_frame(b"c" * 0x4650)) == (b"", 0)
-    assert socket.take_whole(raw_frame(b"c" * 0x464F)) == (b"c" * 0x464F, 0x464F + 4)
-
-
-@pytest.mark.parametrize(
-    "before", [SMALL[:1], SMALL[:4], raw_frame(b"c", fin=False), raw_frame(b"", 8)]
-)
-def test_nothing_is_taken_whole_behind_something_unfinished(before: bytes) -> None:
-    socket = WebSocket(client=True, mask_key=lambda: KEY)
-    socket.receive_data(before, now=0.0)
-    while socket.next_piece() is not None:
-        pass
-    assert socket.take_whole(SMALL) == (b"", 0)
-
-
-def test_nothing_is_taken_whole_by_a_server_without_the_lane_or_from_a_buffer_that_changes() -> (
-    None
-):
-    assert WebSocket(client=False).take_whole(SMALL) == (b"", 0)
-    assert WebSocket(client=True, mask_key=lambda: KEY, lane=False).take_whole(SMALL) == (b"", 0)
-    socket = WebSocket(client=True, mask_key=lambda: KEY)
-    assert socket.take_whole(memoryview(SMALL)) == (b"", 0)
 
 
 # --- the link ---

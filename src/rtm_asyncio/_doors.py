@@ -80,7 +80,7 @@ def peer_of(stream: anyio.abc.SocketStream) -> str | None:
         name: object = stream.extra(SocketAttribute.raw_socket).getpeername()
     except OSError:
         return None  # it has gone already
-    return str(name[0]) if isinstance(name, tuple) else None
+    return str(cast("tuple[object, ...]", name)[0]) if isinstance(name, tuple) else None
 
 
 async def secured(

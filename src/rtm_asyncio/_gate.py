@@ -133,9 +133,17 @@ class GateServer:
         except Exception:  # a fault of ours in one visit must not end the gate for all others
             _log.exception("%s ended by a fault", visit)
         finally:
+            visit.bell = None  # or both would wait for the collector
             self.visits -= not port.local
             if not self.visits:
                 self._empty.set()
+
+    # --- for serve_gate ---
+
+    def start(self) -> None:
+        """Let visitors in."""
+        self._tasks.start_soon(self._doors.let_in, self._tasks, self._receive)
+        self._tasks.start_soon(self._tidy)
 
     # --- private ---
 
@@ -266,8 +274,7 @@ async def serve_gate(
         left_with: BaseException | None = None
         async with anyio.create_task_group() as tasks:
             server = GateServer(tasks, gate, kept, doors, room, ssl_context)
-            tasks.start_soon(doors.let_in, tasks, server._receive)
-            tasks.start_soon(server._tidy)
+            server.start()
             try:
                 yield server
             except asyncio.CancelledError:

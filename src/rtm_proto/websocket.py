@@ -156,7 +156,7 @@ class WebSocketLink(Link):
         """One whole package, in a message of its own."""
         if self._left or not self.is_open:
             self._check_idle()
-        self._socket.send(package)
+        self._send_whole(package)
 
     def ping(self) -> bool:
         """Send an empty WebSocket ping, unless a package sent in pieces is under way."""

@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, cast
 
 import trio
 
@@ -83,7 +83,7 @@ def peer_of(stream: trio.SocketStream) -> str | None:
         name: object = stream.socket.getpeername()
     except OSError:
         return None  # it has gone already
-    return str(name[0]) if isinstance(name, tuple) else None
+    return str(cast("tuple[object, ...]", name)[0]) if isinstance(name, tuple) else None
 
 
 async def secured(

@@ -125,9 +125,17 @@ class GateServer:
         except Exception:  # a fault of ours in one visit must not end the gate for all others
             _log.exception("%s ended by a fault", visit)
         finally:
+            visit.bell = None  # or both would wait for the collector
             self.visits -= not port.local
             if not self.visits:
                 self._empty.set()
+
+    # --- for serve_gate ---
+
+    def start(self) -> None:
+        """Let visitors in."""
+        self._nursery.start_soon(self._doors.let_in, self._nursery, self._receive)
+        self._nursery.start_soon(self._tidy)
 
     # --- private ---
 
@@ -258,8 +266,7 @@ async def serve_gate(
         left_with: BaseException | None = None
         async with trio.open_nursery() as nursery:
             server = GateServer(nursery, gate, kept, doors, room, ssl_context)
-            nursery.start_soon(doors.let_in, nursery, server._receive)
-            nursery.start_soon(server._tidy)
+            server.start()
             try:
                 yield server
             except trio.Cancelled:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.abc
 import pytest
 import trustme
 
@@ -97,9 +96,9 @@ async def slowly(pieces: int, seconds: float) -> AsyncIterator[bytes]:
 
 @TIMED
 async def test_a_gate_that_stops_sees_an_upload_through(api: Api) -> None:
+    sent: list[int] = []
     async with open_world(api, store=SlowStore()) as world, world.client(BOB, "ws") as bob:
         async with world.client(ALICE) as alice, anyio.create_task_group() as tasks:
-            sent: list[int] = []
 
             async def send() -> None:
                 source = StreamSource(10 * PIECE, lambda: slowly(10, 1.0), "slow")

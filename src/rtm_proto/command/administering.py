@@ -11,7 +11,7 @@ from ..errors import ConnectFailed, ConnectionLost, QuestRefused, QuestTimeout
 from ..events import Answered, Closed, Lost, Refused
 from ..link import StreamLink
 from .acts import AdminQuest, outcome_lines
-from .exits import Exit
+from .exits import Exit, UsageError
 from .options import AdminOptions
 from .screen import Screen
 
@@ -19,7 +19,7 @@ RECEIVE_SIZE = 65_536  # bytes
 
 
 def administer(options: AdminOptions, screen: Screen) -> Exit:
-    """Ask, and print the answer. Raises ConnectFailed, OSError, QuestRefused, OutputGone."""
+    """Ask, and print the answer. Raises RtmError, OSError, UsageError, OutputGone."""
     answer: Mapping[str, object] = {}
     with _connected(options) as sock:
         connection = Connection(StreamLink(), ping=False)
@@ -44,6 +44,8 @@ def _connected(options: AdminOptions) -> socket.socket:
         raise ConnectFailed(f"no gate listens at {options.socket}") from exc
     except OSError as exc:
         sock.close()
+        if exc.errno is None:  # Python's own: the path is too long
+            raise UsageError(f"{options.socket}: {exc}") from exc
         exc.filename = options.socket
         raise
     return sock

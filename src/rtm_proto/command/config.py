@@ -18,7 +18,6 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import cast
 
-from ..errors import LocalProtocolError
 from ..gate.limits import Limits
 from .exits import UsageError
 from .gate_options import ADMIN_SOCKET, OPTIONS, VARIABLE, GateOptions, Option
@@ -26,8 +25,6 @@ from .kinds import Unfit
 
 CONFIG_VARIABLE = "RTM_GATE_CONFIG"  # the file's path
 SECTIONS = tuple(dict.fromkeys(option.section for option in OPTIONS if option.section))
-
-_UNITS = {int: "the number", float: "the number", str: "the text", bool: "the value"}
 
 
 def gate_options(
@@ -145,10 +142,19 @@ def _unfit(option: Option, where: str, found: str) -> UsageError:
 
 
 def _shown(value: object) -> str:
-    kind = type(value)
-    if kind in (list, dict):
-        return "a list" if kind is list else "a table"
-    return f"{_UNITS.get(kind, kind.__name__)} {value!r:.60}"
+    match value:
+        case list():
+            return "a list"
+        case dict():
+            return "a table"
+        case bool():
+            return f"the value {value}"
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return f"the text {value!r:.60}"
+        case _:
+            return f"the {type(value).__name__} {value}"
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
@@ -167,10 +173,7 @@ def _checked(found: Mapping[str, object]) -> GateOptions:
                 f"no {option.key}: give {option.flag}, {option.variable}, or {option.key} in a file"
             )
         (limits if option.section else values)[option.key] = value
-    try:
-        made = Limits(**limits)  # type: ignore[arg-type]
-    except LocalProtocolError as exc:
-        raise UsageError(str(exc)) from exc
+    made = Limits(**limits)  # type: ignore[arg-type]
     if values["certificate"] is None:
         for name in ("tls_port", "tls_file_port"):
             if found.get(name) is not None:

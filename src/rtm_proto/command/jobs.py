@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from .demo import Demo
 from .gate_options import GateOptions
+from .limits_of_system import collecting_seldom
 from .listening import Listening
 from .logs import logging_to
 from .options import DemoOptions, ListenOptions, Request, SendOptions
@@ -33,7 +34,8 @@ def open_job(request: Request, screen: Screen) -> Generator[Job]:
             with TemporaryDirectory(prefix="rtm-demo-") as folder:
                 yield Demo(options, screen, Path(folder), request.runtime)
         case GateOptions() as options:
-            with logging_to(sys.stderr, level=options.log_level, form=options.log_format):
+            logging = logging_to(sys.stderr, level=options.log_level, form=options.log_format)
+            with logging, collecting_seldom():
                 serving = Serving(options, screen)
                 try:
                     yield serving

@@ -168,8 +168,8 @@ def _http_url(text: str) -> str:
 
 
 def _words_of_toml(value: object) -> tuple[str, ...]:
-    items = [value] if isinstance(value, str) else _of(list, value)
-    words = tuple(_not_empty(_of(str, item)) for item in cast("list[object]", items))
+    items = [value] if isinstance(value, str) else cast("list[object]", _of(list, value))
+    words = tuple(_not_empty(_of(str, item)) for item in items)
     if not words:
         raise ValueError
     return words

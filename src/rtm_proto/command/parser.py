@@ -17,8 +17,9 @@ from ..flows.login import VERSION_TEXT
 from ..flows.transfer import SEND_TIMEOUT
 from ..payload import INT64_MAX
 from ..received import FILE_MTYPES, Conversation
-from . import acts, kinds, values
+from . import kinds, values
 from .acts import AdminQuest
+from .acts_parser import add_acts
 from .config import find_admin_socket, gate_options
 from .exits import UsageError
 from .gate_options import OPTIONS, GateOptions
@@ -282,76 +283,7 @@ def _add_admin(add: _Add) -> None:
         "--timeout", type=values.seconds, default=ADMIN_TIMEOUT, metavar="S",
         help=f"seconds to wait for the gate (default: {ADMIN_TIMEOUT:g})",
     )  # fmt: skip
-    _add_acts(command)
-
-
-def _add_acts(command: argparse.ArgumentParser) -> None:
-    does = command.add_subparsers(metavar="ACT", required=True)
-
-    def act(
-        parsers: Any, name: str, text: str, ask: Callable[[argparse.Namespace], list[AdminQuest]]
-    ) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = parsers.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}."
-        )
-        parser.set_defaults(ask=ask)
-        parser.add_argument(
-            "--json", action="store_true", default=argparse.SUPPRESS, help="the answer as JSON"
-        )
-        return parser
-
-    def users(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
-        parser.add_argument("uid", type=values.POSITIVE, metavar="UID", nargs="+" if many else None)
-
-    def place(parser: argparse.ArgumentParser) -> None:
-        where = parser.add_mutually_exclusive_group()
-        where.add_argument(
-            "--group", type=values.INT64, metavar="GID", help="only from speaking in this group"
-        )
-        where.add_argument(
-            "--room", type=values.INT64, metavar="RID", help="only from speaking in this room"
-        )
-
-    users(act(does, "token", "print a new login token of a user", lambda a: acts.token(a.uid)))
-    users(
-        act(does, "removetoken", "let a token be good no more", lambda a: acts.remove_token(a.uid))
-    )
-    users(act(does, "kick", "end the logins of a user", lambda a: acts.kick(a.uid)))
-    ban = act(does, "ban", "keep a user out", lambda a: acts.ban(a.uid, a.seconds, a.group, a.room))
-    users(ban)
-    ban.add_argument(
-        "--for", type=values.duration, default=0, dest="seconds", metavar="TIME",
-        help="seconds, or with m, h or d (default: for ever)",
-    )  # fmt: skip
-    place(ban)
-    unban = act(does, "unban", "let him in again", lambda a: acts.unban(a.uid, a.group, a.room))
-    users(unban)
-    place(unban)
-    group = does.add_parser("group", help="members of groups", description="Members of groups.")
-    changes = group.add_subparsers(metavar="ACT", required=True)
-    for name, text, ask in (
-        ("add", "take users into a group", lambda a: acts.group_add(a.gid, a.uid)),
-        ("del", "take users out of a group", lambda a: acts.group_del(a.gid, a.uid)),
-    ):
-        parser = act(changes, name, text, ask)
-        parser.add_argument("gid", type=values.INT64, metavar="GID")
-        users(parser, many=True)
-    for name, text, ask in (
-        ("list", "print its members", lambda a: acts.group_list(a.gid)),
-        ("delete", "let there be no such group", lambda a: acts.group_delete(a.gid)),
-    ):
-        act(changes, name, text, ask).add_argument("gid", type=values.INT64, metavar="GID")
-    users(act(changes, "of", "print the groups of a user", lambda a: acts.group_of(a.uid)))
-    room = does.add_parser("room", help="who is in rooms", description="Who is in rooms.")
-    changes = room.add_subparsers(metavar="ACT", required=True)
-    for name, text, ask in (
-        ("add", "take a user who is online into a room", lambda a: acts.room_add(a.rid, a.uid)),
-        ("del", "take a user out of a room", lambda a: acts.room_del(a.rid, a.uid)),
-    ):
-        parser = act(changes, name, text, ask)
-        parser.add_argument("rid", type=values.INT64, metavar="RID")
-        users(parser)
-    act(does, "stats", "print how the gate is", lambda a: acts.stats())
+    add_acts(command)
 
 
 def _add_send(add: _Add) -> None:

@@ -81,7 +81,7 @@ def message_of(row: Row) -> StoredMessage:
 
 
 def record_of(row: Row) -> Record:
-    """A record. Raises StoreFault where a newer gate has written it: a ban must not be passed over."""
+    """A record. Raises StoreFault for one of a newer gate: a ban must not be passed over."""
     about, key, value = row
     if about not in TABLES:
         raise StoreFault(f"records about {about!r} are of a newer gate: this one knows {[*TABLES]}")
