@@ -201,6 +201,27 @@ def test_what_is_not_done_in_time_is_dropped() -> None:
     assert (world.gate.held().visits, world.gate.held().uploads) == (0, 0)
 
 
+def test_those_who_run_the_gate_stay_to_its_end() -> None:
+    world = World()
+    local = [Guest(world, port=port) for port in (Port.WATCH, Port.OPERATOR)]
+    stopping = Stopping(world)
+    stopping.stop()
+    assert not any(guest.over() for guest in local)
+
+
+def test_a_download_that_takes_too_long_is_dropped() -> None:
+    world = World()
+    reader = Guest(world, port=Port.FILES)
+    world.store_waits = True
+    path = f"/files/{'0' * 32}"
+    reader.visit.receive_data(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), now=world.now)
+    stopping = Stopping(world)
+    assert stopping.times == 0
+    stopping.stop()
+    assert reader.over() and reader.visit.abrupt
+    assert stopping.times == 1
+
+
 def test_stopping_twice_is_stopping_once() -> None:
     world = World()
     Guest(world).ask("auth", dict(AUTH))
