@@ -34,7 +34,7 @@ ELSEWHERE = {
     "events": ["test_connection"],
     "download": ["test_download", "test_extras"],
     "encryption": ["test_encryption", "test_extras"],
-    "gate/gate": ["test_gate", "test_gate_stop", "test_gate_watch"],
+    "gate/gate": ["test_gate", "test_gate_reactions", "test_gate_stop", "test_gate_watch"],
     "gate/notes": ["test_gate_watch"],
     "gate/settings": ["test_gate", "test_gate_doors"],
     "gate/visit": ["test_gate", "test_gate_http", "test_gate_stop", "test_gate_watch"],

@@ -63,6 +63,7 @@ TEXTS = {  # a value of each option, as a flag and a variable have it, and as a 
     "max_attrs": ("1 KiB", "1024"),
     "max_message": ("1", "1"),
     "lenient_ids": ("1", "true"),
+    "ftype": ("1", "true"),
 }
 RATES = ("2:10", "'2:10'")
 COUNT = ("7", "7")

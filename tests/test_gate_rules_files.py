@@ -72,6 +72,15 @@ def test_a_token_is_issued_for_each_of_the_three_commands(hall: Hall, alice: Vis
     assert len(issued) == 3
 
 
+def test_the_names_of_the_cpp_server_sdk_are_taken_for_tokens(hall: Hall, alice: Visitor) -> None:
+    token = str(answer(hall.ask(alice, "filetoken", {"cmd": "GroupFile", "gid": 5}))["token"])
+    hall.store_group(alice, 5, [1001, 1002])
+    hall.send(alice, "sendgroupfile", token=token, gid=5)
+    assert "mtime" in answer(hall.carry_out())
+    refused = hall.ask(alice, "filetoken", {"cmd": "BroadcastFile"})
+    assert code(refused) == Code.METHOD_FORBIDDEN  # it is broadcastfile, which is for servers
+
+
 @pytest.mark.parametrize(
     ("params", "expected"),
     [

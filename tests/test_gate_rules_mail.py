@@ -17,6 +17,7 @@ from rtm_proto.gate.decisions import (
 )
 from rtm_proto.gate.limits import Limits
 from rtm_proto.gate.links import Links
+from rtm_proto.gate.rules.mail import ftype_of
 from rtm_proto.gate.store import (
     Delivered,
     Kept,
@@ -446,3 +447,20 @@ def test_who_is_not_in_a_room_is_not_told(hall: Hall, alice: Visitor) -> None:
         answer(hall.ask(visitor, "enterroom", {"rid": 5}))
     hall.send(alice, "sendroomfile", rid=5)
     assert pushes(hall.carry_out()) == [("bob", "pushroommsg")]
+
+
+@pytest.mark.parametrize(
+    ("mtype", "ftype"), [(40, 10), (41, 11), (42, 12), (43, 100), (49, 100), (50, 100)]
+)
+def test_a_push_has_an_ftype_where_it_is_asked_for(mtype: int, ftype: int) -> None:
+    for asked, shown in ((True, ftype), (False, None)):
+        hall = Hall(limits=Limits(ftype=asked))
+        alice = hall.log_in(1001, "alice")
+        hall.log_in(1002, "bob")
+        hall.send(alice, mtype=mtype)
+        [push] = [said for said in hall.carry_out() if isinstance(said, Push)]
+        assert push.params.get("ftype") == shown
+
+
+def test_the_ftype_of_a_message_is_0() -> None:
+    assert [ftype_of(mtype) for mtype in (1, 30, 39, 51, 127)] == [0] * 5

@@ -363,6 +363,7 @@ class Links:
         max_package: int = MAX_PACKAGE,
     ) -> tuple[Desk, AnyWire]:
         """Connect and wait for the link to open. Raises ConnectFailed."""
+        connection = Connection(self.plan.link(place), max_package=max_package)
         stream = await dial(
             place,
             deadline=deadline,
@@ -370,7 +371,6 @@ class Links:
             connect=self.plan.connect,
             proxy=self.plan.proxy,
         )
-        connection = Connection(self.plan.link(place), max_package=max_package)
         desk = Desk(connection, inbox, relogin=relogin)
         wire = desk_wire(stream, desk)
         self._tasks.start_soon(wire.run)

@@ -359,6 +359,7 @@ class Links:
         max_package: int = MAX_PACKAGE,
     ) -> tuple[Desk, AnyWire]:
         """Connect and wait for the link to open. Raises ConnectFailed."""
+        connection = Connection(self.plan.link(place), max_package=max_package)
         stream = await dial(
             place,
             deadline=deadline,
@@ -366,7 +367,6 @@ class Links:
             connect=self.plan.connect,
             proxy=self.plan.proxy,
         )
-        connection = Connection(self.plan.link(place), max_package=max_package)
         desk = Desk(connection, inbox, relogin=relogin)
         wire = desk_wire(stream, desk)
         self._nursery.start_soon(wire.run)

@@ -13,6 +13,9 @@ NOT_THE_CORE = {"command", "disk", "simulation", "testing"}  # folders
 UNTESTED = {"events"}  # values only: those who make them test them
 TESTED_BY = {  # else the tests of gate/NAME are in test_gate_NAME.py
     "gate/gate": ("gate",),
+    "gate/notes": ("gate_watch",),
+    "gate/settings": ("gate", "gate_doors"),
+    "gate/visit": ("gate", "gate_http", "gate_stop", "gate_watch"),
     "socks": ("proxies",),
 }
 

@@ -204,6 +204,7 @@ _LIMITS: Mapping[str, tuple[Kind[object], str]] = cast(
             kinds.TRUTH,
             "take floats and decimal text as ids, as JavaScript sends them",
         ),
+        "ftype": (kinds.TRUTH, "pushes have the ftype that the Java SDK of 2018 needs"),
     },
 )
 

@@ -114,6 +114,7 @@ class Serving:
         if options.data is None:
             store = MemoryStore(
                 max_bytes=options.max_bytes or MEMORY_BYTES,
+                max_user_bytes=options.max_user_bytes,
                 history=options.history,
                 history_life=options.history_life,
             )

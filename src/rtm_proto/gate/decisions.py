@@ -160,7 +160,7 @@ class Decisions:
         blocks = Blocks(keeping, limits, kept)
         groups = Groups(keeping, presence, limits, kept)
         rights = Rights(presence, groups, bans, blocks)
-        self.mail = mail = Mail(keeping, presence, groups, links, wall_ms, kept)
+        self.mail = mail = Mail(keeping, presence, groups, links, wall_ms, kept, ftype=limits.ftype)
         self.files = Files(
             keeping,
             mail,

@@ -29,7 +29,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-import h11
+try:
+    import h11
+except ModuleNotFoundError as exc:
+    raise ImportError(
+        f"rtm_proto.gate needs {exc.name}: pip install 'rtm-proto[websocket]'", name=exc.name
+    ) from exc
 
 from ..errors import LocalProtocolError
 from ..link import Buffer

@@ -56,6 +56,7 @@ class Limits:
 
     *lenient_ids*: take floats without a fraction up to 2**53, and decimal text, where an integer
     belongs: JavaScript sends these for numbers of 2**32 and above, and for uids given as text.
+    *ftype*: each push has the field that mtype replaced in 2018; the Java SDK of then needs it.
 
     Raises LocalProtocolError for what cannot be.
     """
@@ -85,6 +86,7 @@ class Limits:
     all_history: Rate | None = None
     server_calls: Rate | None = None
     lenient_ids: bool = False
+    ftype: bool = False
 
     def __post_init__(self) -> None:
         for name in RATES:

@@ -69,6 +69,8 @@ SENDS = {
     "uploadfile": _Send(None, "uid"),
 }
 
+_CPP_CMDS = {"GroupFile": "sendgroupfile", "BroadcastFile": "broadcastfile"}  # C++ server SDK
+
 
 class Files:
     """Gives tokens, and takes the files that come with them."""
@@ -144,6 +146,7 @@ class Files:
     def _filetoken(self, asked: Asked) -> Params:
         params, now = asked.params, asked.now
         cmd = text_of(params, "cmd")
+        cmd = _CPP_CMDS.get(cmd, cmd)
         send = SENDS.get(cmd)
         if send is None:
             text = f"cmd is one of {', '.join(SENDS)}, got {cmd!r:.40}"

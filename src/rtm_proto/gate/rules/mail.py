@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ...codes import Code
 from ...mids import MidFilter
-from ...received import PUSHES, Conversation
+from ...received import FILE_MTYPES, PUSHES, Conversation
 from ..actions import Push, Refusal, Visitor
 from ..links import Links
 from ..store import Delivered, Kept, SaveFile, SaveMessages, StoredMessage
@@ -49,13 +49,17 @@ class Mail:
         links: Links,
         wall_ms: Callable[[], int],
         kept: Kept,
+        *,
+        ftype: bool,
     ) -> None:
+        """*ftype*: whether pushes have that field."""
         self.mids = MidFilter(window=MID_WINDOW, bound=MID_BOUND)
         self._keeping = keeping
         self._presence = presence
         self._groups = groups
         self._links = links
         self._wall_ms = wall_ms
+        self._ftype = ftype
         self._mtime = kept.last_mtime
         self._id = kept.last_id
         self._recalled = sorted(kept.messages, key=lambda message: message.mtime)
@@ -176,6 +180,7 @@ class Mail:
             "msg": self.text_of(message),
             "attrs": message.attrs,
             "mtime": message.mtime,
+            **({"ftype": ftype_of(message.mtype)} if self._ftype else {}),
         }
         message_id = message.id if message.waiting else None
         self._keeping.actions += [
@@ -183,6 +188,11 @@ class Mail:
             for visitor in visitors
             if visitor.uid != sender
         ]
+
+
+def ftype_of(mtype: int) -> int:
+    """What stood for an mtype until 2018: 10 image, 11 audio, 12 video, 100 file, 0 message."""
+    return mtype - 30 if 40 <= mtype <= 42 else 100 if mtype in FILE_MTYPES else 0
 
 
 def mid_key(message: StoredMessage) -> MidKey:
