@@ -34,10 +34,17 @@ ELSEWHERE = {
     "events": ["test_connection"],
     "download": ["test_download", "test_extras"],
     "encryption": ["test_encryption", "test_extras"],
-    "gate/gate": ["test_gate", "test_gate_reactions", "test_gate_stop", "test_gate_watch"],
+    "files": ["test_files", "contract/test_gate_server"],
+    "gate/gate": ["test_gate.py", "test_gate_reactions", "test_gate_stop", "test_gate_watch"],
     "gate/notes": ["test_gate_watch"],
-    "gate/settings": ["test_gate", "test_gate_doors"],
-    "gate/visit": ["test_gate", "test_gate_http", "test_gate_stop", "test_gate_watch"],
+    "gate/settings": ["test_gate.py", "test_gate_doors"],
+    "gate/visit": [
+        "test_gate.py",
+        "test_gate_downloads",
+        "test_gate_http",
+        "test_gate_stop",
+        "test_gate_watch",
+    ],
     "gate/recognised": ["test_gate_recognised", "test_extras"],
     "gate/thumbnails": ["test_gate_thumbnails", "test_extras"],
     "proxies": ["test_proxies", "test_extras"],
@@ -162,8 +169,8 @@ def _test(module: str) -> str:
 
 
 def _named(names: Sequence[str]) -> tuple[str, ...]:
-    """The test files that are called so, alone or with more behind it."""
-    paths = {path for name in names for path in TESTS.glob(f"{name}.py")}
+    """The test files that are called so, alone or, without their ``.py``, with more behind it."""
+    paths = {path for name in names for path in TESTS.glob(f"{name.removesuffix('.py')}.py")}
     paths |= {path for name in names for path in TESTS.glob(f"{name}_*.py")}
     return tuple(sorted(path.relative_to(TESTS).as_posix() for path in paths))
 
