@@ -46,16 +46,6 @@ from tests.fuzz.footprint import footprint
 from tests.hall import PID, SECRET, USERS, WALL, Hall, answer, call, code
 
 
-@pytest.fixture
-def hall() -> Hall:
-    return Hall()
-
-
-@pytest.fixture
-def alice(hall: Hall) -> Visitor:
-    return hall.log_in(1001, "alice")
-
-
 def test_the_limits_are_what_is_written_of_them() -> None:
     assert (MAX_FILE, MAX_QUEST, BODY_LIFE) == (5_242_880, 65_536, 600.0)
     assert (MID_WINDOW, MID_BOUND) == (1800.0, 1_000_000)

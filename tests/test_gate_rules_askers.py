@@ -22,21 +22,6 @@ from tests.hall import (
 )
 
 
-@pytest.fixture
-def hall() -> Hall:
-    return Hall()
-
-
-@pytest.fixture
-def alice(hall: Hall) -> Visitor:
-    return hall.log_in(1001, "alice")
-
-
-@pytest.fixture
-def server() -> Visitor:
-    return Visitor("server")
-
-
 @pytest.mark.parametrize(
     ("method", "params"),
     [

@@ -17,11 +17,6 @@ PLACES = {"group": ("gid", Table.GROUP_BANS), "room": ("rid", Table.ROOM_BANS)}
 
 
 @pytest.fixture
-def hall() -> Hall:
-    return Hall()
-
-
-@pytest.fixture
 def operator() -> Visitor:
     return Visitor("operator", operator=True)
 

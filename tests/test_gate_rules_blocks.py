@@ -16,16 +16,6 @@ from tests.hall import Hall, answer, call, code
 TEXT = {"mid": 5, "mtype": 30, "msg": "hello"}
 
 
-@pytest.fixture
-def hall() -> Hall:
-    return Hall()
-
-
-@pytest.fixture
-def alice(hall: Hall) -> Visitor:
-    return hall.log_in(1001, "alice")
-
-
 def block(hall: Hall, visitor: Visitor, *uids: int) -> None:
     assert answer(hall.do(visitor, "addblacks", {"blacks": [*uids]})) == {}
 

@@ -52,21 +52,6 @@ from tests.hall import (
 from tests.vectors import Vector, js_sdk
 
 
-@pytest.fixture
-def hall() -> Hall:
-    return Hall()
-
-
-@pytest.fixture
-def alice(hall: Hall) -> Visitor:
-    return hall.log_in(1001, "alice")
-
-
-@pytest.fixture
-def server() -> Visitor:
-    return Visitor("server")
-
-
 def test_a_token_is_issued_for_each_of_the_three_commands(hall: Hall, alice: Visitor) -> None:
     issued = {hall.token(alice, cmd, 5) for cmd in KINDS}
     assert len(issued) == 3

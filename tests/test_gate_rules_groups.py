@@ -23,21 +23,6 @@ from tests.hall import (
 )
 
 
-@pytest.fixture
-def hall() -> Hall:
-    return Hall()
-
-
-@pytest.fixture
-def alice(hall: Hall) -> Visitor:
-    return hall.log_in(1001, "alice")
-
-
-@pytest.fixture
-def server() -> Visitor:
-    return Visitor("server")
-
-
 def test_a_membership_is_answered_once_it_is_kept(hall: Hall, alice: Visitor) -> None:
     assert hall.ask(alice, "addgroupmembers", {"gid": 5, "uids": [1001, 1002]}) == []
     assert code(hall.send(alice, "sendgroupfile", gid=5)) == Code.NOT_GROUP_MEMBER

@@ -21,21 +21,6 @@ Row = list[Any]
 READS = {"getp2pmsg": "ouid", "getgroupmsg": "gid", "getroommsg": "rid", "getbroadcastmsg": ""}
 
 
-@pytest.fixture
-def hall() -> Hall:
-    return Hall()
-
-
-@pytest.fixture
-def alice(hall: Hall) -> Visitor:
-    return hall.log_in(1001, "alice")
-
-
-@pytest.fixture
-def server() -> Visitor:
-    return Visitor("server")
-
-
 def say(hall: Hall, visitor: Visitor, to: int, mid: int, **changes: Any) -> None:
     params = {"to": to, "mid": mid, "mtype": 30, "msg": f"message {mid}", **changes}
     hall.do(visitor, "sendmsg", params)

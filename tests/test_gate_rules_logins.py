@@ -31,21 +31,6 @@ from tests.hall import (
 )
 
 
-@pytest.fixture
-def hall() -> Hall:
-    return Hall()
-
-
-@pytest.fixture
-def alice(hall: Hall) -> Visitor:
-    return hall.log_in(1001, "alice")
-
-
-@pytest.fixture
-def server() -> Visitor:
-    return Visitor("server")
-
-
 def test_the_right_token_logs_in(hall: Hall) -> None:
     visitor = Visitor("v")
     assert answer(hall.ask(visitor, "auth", auth())) == {"ok": True}

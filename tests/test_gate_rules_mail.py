@@ -36,21 +36,6 @@ from tests.hall import (
 )
 
 
-@pytest.fixture
-def hall() -> Hall:
-    return Hall()
-
-
-@pytest.fixture
-def alice(hall: Hall) -> Visitor:
-    return hall.log_in(1001, "alice")
-
-
-@pytest.fixture
-def server() -> Visitor:
-    return Visitor("server")
-
-
 @pytest.mark.parametrize("mid", [1, 2**63 - 1])
 def test_a_mid_is_any_int64_above_0(hall: Hall, alice: Visitor, mid: int) -> None:
     assert hall.send(alice, mid=mid) == []

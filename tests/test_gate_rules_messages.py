@@ -21,11 +21,6 @@ JS = quests("sendmsg", "sendgroupmsg")
 
 
 @pytest.fixture
-def hall() -> Hall:
-    return Hall()
-
-
-@pytest.fixture
 def alice(hall: Hall) -> Visitor:
     """In group 5 and room 5, with 1002."""
     alice = hall.log_in(1001, "alice")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from rtm_proto.codes import Code
 from rtm_proto.gate.decisions import (
     Visitor,
@@ -18,21 +16,6 @@ from tests.hall import (
     pushes,
     serve,
 )
-
-
-@pytest.fixture
-def hall() -> Hall:
-    return Hall()
-
-
-@pytest.fixture
-def alice(hall: Hall) -> Visitor:
-    return hall.log_in(1001, "alice")
-
-
-@pytest.fixture
-def server() -> Visitor:
-    return Visitor("server")
 
 
 def test_only_a_member_sends_to_a_group(hall: Hall, alice: Visitor) -> None:

@@ -21,21 +21,6 @@ from tests.hall import (
 )
 
 
-@pytest.fixture
-def hall() -> Hall:
-    return Hall()
-
-
-@pytest.fixture
-def alice(hall: Hall) -> Visitor:
-    return hall.log_in(1001, "alice")
-
-
-@pytest.fixture
-def server() -> Visitor:
-    return Visitor("server")
-
-
 def test_who_has_left_a_room_is_in_it_no_more(hall: Hall, alice: Visitor) -> None:
     bob = hall.log_in(1002, "bob")
     for visitor in (alice, bob):
