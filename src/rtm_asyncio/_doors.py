@@ -78,8 +78,8 @@ def peer_of(stream: anyio.abc.SocketStream) -> str | None:
     """The address that *stream* comes from; None where there is none."""
     try:
         name: object = stream.extra(SocketAttribute.raw_socket).getpeername()
-    except OSError:
-        return None  # it has gone already
+    except (OSError, ValueError):
+        return None  # it has gone already (ValueError: uvloop's)
     return str(cast("tuple[object, ...]", name)[0]) if isinstance(name, tuple) else None
 
 

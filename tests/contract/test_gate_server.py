@@ -18,6 +18,8 @@ import anyio
 import pytest
 import trustme
 
+import rtm_asyncio._doors
+import rtm_trio._doors
 from rtm_proto.codes import Code
 from rtm_proto.command.acts import AdminQuest
 from rtm_proto.command.administering import administer
@@ -497,3 +499,34 @@ async def test_no_log_line_has_a_secret_in_it(api: Api, caplog: pytest.LogCaptur
         assert not any(secret in line for line in lines), secret
     events = [getattr(record, "event", "") for record in ours]
     assert {"came", "left", "logged in", "no login", "refused"} <= set(events)
+
+
+# --- who has gone already ---
+
+
+class Gone:
+    """A stream whose socket is gone, as asyncio's, uvloop's and trio's say it."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.socket = self
+
+    def extra(self, attribute: object) -> Any:
+        return self
+
+    def getpeername(self) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("peer_of", "error"),
+    [
+        (rtm_trio._doors.peer_of, OSError(107, "not connected")),
+        (rtm_asyncio._doors.peer_of, OSError(107, "not connected")),
+        (rtm_asyncio._doors.peer_of, ValueError("negative file descriptor")),
+    ],
+)
+def test_who_has_gone_before_he_was_looked_at_has_no_address(
+    peer_of: Any, error: Exception
+) -> None:
+    assert peer_of(Gone(error)) is None
