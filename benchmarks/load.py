@@ -37,6 +37,8 @@ from rtm_proto.package import Kind, Splitter, encode_answer, encode_quest
 from rtm_proto.payload import EMPTY, encode
 from rtm_proto.received import FileType
 
+from .system import memory_kib, on_core
+
 PID = 11_000_001
 GOOD = 1  # uid of the good client
 FIRST = 1001  # uid of the first idle user
@@ -219,21 +221,6 @@ def dropped_so_far(process: subprocess.Popen[str]) -> int:
     return int(said.split()[1])
 
 
-def on_core(pid: int, core: int) -> None:
-    """Keep a process on one core, where the system can do that and has two."""
-    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
-        with suppress(OSError):
-            os.sched_setaffinity(pid, {core})
-
-
-def resident(pid: int) -> int:
-    """Resident memory, in KiB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1])
-    raise RuntimeError("no VmRSS: this runs on Linux only")
-
-
 def cpu_of(pid: int) -> float:
     """Processor time so far, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -268,14 +255,14 @@ def measure(runtime: str, idle: int, slow: int, seconds: float) -> list[Row]:
     rows: list[Row] = []
     with gate(runtime, idle) as (process, url):
         asyncio.run(ask(url, 1.0))  # all is loaded
-        before = resident(process.pid)
+        before = memory_kib(process.pid, "VmRSS")
 
         def row(name: str, more: int, others: subprocess.Popen[str] | None) -> None:
             cpu, began = cpu_of(process.pid), time.perf_counter()
             dropped = 0 if others is None else dropped_so_far(others)
             questions, files = asyncio.run(ask(url, seconds))
             took = time.perf_counter() - began
-            kib = (resident(process.pid) - before) / more if more else None
+            kib = (memory_kib(process.pid, "VmRSS") - before) / more if more else None
             rows.append(
                 Row(
                     runtime,

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,8 @@ from rtm_proto.disk import DiskStore
 from rtm_proto.gate.memory import MemoryStore
 from rtm_proto.gate.store import Store
 from rtm_proto.received import FileType
+
+from .system import memory_kib, on_core
 
 PID = 11_000_001
 MANY = 16  # senders
@@ -71,7 +73,7 @@ class Row(NamedTuple):
 
 def serve(runtime: str, folder: str) -> None:
     """Run a gate until the standard input ends; each line of it is answered with our figures."""
-    _pin(0)
+    on_core(0, 0)
     store: Store = MemoryStore(max_bytes=1 << 40, history=1_000_000)
     if folder:
         store = DiskStore(folder)
@@ -98,11 +100,10 @@ def _tell_figures() -> None:
 
 def _most_memory() -> int:
     """The most that this process has had, in KiB."""
-    with suppress(FileNotFoundError):  # where there is one, it does not count our parent's
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        return memory_kib(os.getpid(), "VmHWM")  # without our parent's
+    except RuntimeError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 class Server:
@@ -256,7 +257,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args(arguments)
     seconds = 0.3 if options.quick else SECONDS
-    _pin(1)
+    on_core(0, 1)
     rows: list[Row] = []
     print("\n| gate | store | work | senders | a second | MiB/s | CPU, us | RSS, MiB |")
     print("|---|---|---|---|---|---|---|---|")
@@ -283,11 +284,6 @@ def main(arguments: list[str]) -> None:
     if options.json:
         told = {"rows": [row._asdict() for row in rows], "disk": alone}
         options.json.write_text(json.dumps(told, indent=1), encoding="utf-8")
-
-
-def _pin(core: int) -> None:
-    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > core:
-        os.sched_setaffinity(0, {core})
 
 
 if __name__ == "__main__":

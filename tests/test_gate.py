@@ -35,12 +35,12 @@ from rtm_proto.gate.limits import (
     HANDSHAKE_TIMEOUT,
     IDLE_TIMEOUT,
     LOGIN_TIMEOUT,
+    MAX_QUEST,
     PING_EVERY,
 )
 from rtm_proto.gate.memory import MemoryStore
 from rtm_proto.gate.settings import (
     EARLY_QUEST,
-    MAX_QUEST,
     PUSH_TIMEOUT,
     GateSettings,
     Port,

@@ -20,7 +20,6 @@ from rtm_proto.flows.steps import Dial, Finish, Flow, Hand, Now
 from rtm_proto.flows.transfer import FileSent, Transfer
 from rtm_proto.gate.decisions import Refuse
 from rtm_proto.gate.gate import Held
-from rtm_proto.gate.settings import Port
 from rtm_proto.gate.store import Effect, Result, SaveFile
 from rtm_proto.gate.visit import Visit
 from rtm_proto.link import StreamLink
@@ -95,10 +94,7 @@ class FullVisit(Visit):
 
 
 class FullVisits(SimulatedGate):
-    def visit(self, name: str, *, port: Port, tls: bool = False, peer: str | None = None) -> Visit:
-        visit = FullVisit(self, name, port=port, tls=tls, peer=peer)
-        self._visits[visit.visitor] = visit
-        return visit
+    visit_class = FullVisit
 
 
 @pytest.mark.parametrize(

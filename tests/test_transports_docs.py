@@ -84,6 +84,6 @@ def test_the_figures_of_the_page_are_those_of_the_code() -> None:
     assert (connection.CLOSE_TIMEOUT, rtm_trio._wire.LINGER) == (2.0, 2.0)
     assert rtm_trio._dial.CONNECT_TIMEOUT == 10.0
     assert {b"GET ", b"POST "} < set(front.METHODS)
-    for size in (MAX_PACKAGE, settings.EARLY_QUEST, settings.MAX_QUEST, 65_536):
+    for size in (MAX_PACKAGE, settings.EARLY_QUEST, limits.MAX_QUEST, 65_536):
         assert f"{size:,}" in PAGE
     assert rtm_trio._wire.RECEIVE_SIZE == 65_536

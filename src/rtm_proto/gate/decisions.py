@@ -42,6 +42,7 @@ from .limits import (
     MAX_FILE,
     MAX_MEMBERS,
     MAX_MESSAGE,
+    MAX_QUEST,
     MAX_RECEIVERS,
     MAX_ROOMS,
     Limits,
@@ -64,7 +65,6 @@ from .rules.rights import Rights
 from .rules.rooms import Rooms
 from .store import DropBody, Effect, Kept, Result, SaveFile
 
-MAX_QUEST = 65_536  # bytes of a quest without a file (our own)
 MAX_EXACT = 2**53  # above it a float is no exact integer
 
 _INTEGERS = frozenset(

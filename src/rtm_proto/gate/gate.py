@@ -16,7 +16,7 @@ from typing import assert_never
 
 from ..codes import Code
 from ..errors import StoreFault
-from . import decisions, notes, watch
+from . import decisions, notes
 from .decisions import MID_WINDOW, Answer, Decisions, Part, Push, Refuse, Visitor
 from .downloads import Downloads
 from .figures import Figures
@@ -57,6 +57,9 @@ class Held:
 
 class Gate:
     """Every visit, the decisions over them, and the effects that a store is to carry out."""
+
+    visit_class: type[Visit] = Visit
+    """What ``visit`` makes; called as Visit is."""
 
     def __init__(
         self,
@@ -120,16 +123,12 @@ class Gate:
 
     def visit(self, name: str, *, port: Port, tls: bool = False, peer: str | None = None) -> Visit:
         """A stream was accepted; *name* and the address of the *peer* are for logs."""
-        visit = Visit(self, name, port=port, tls=tls, peer=peer)
-        self.welcome(visit)
-        return visit
-
-    def welcome(self, visit: Visit) -> None:
-        """Count *visit* among those that are there."""
+        visit = self.visit_class(self, name, port=port, tls=tls, peer=peer)
         self._visits[visit.visitor] = visit
         self.figures.came[visit.port.value] += 1
         facts: dict[str, Fact] = {"visit": visit.visitor.name, "port": visit.port.value}
         self.note(notes.DEBUG, "came", visit, facts)
+        return visit
 
     def visits(self) -> list[Visit]:
         """Those that are there."""
@@ -282,18 +281,6 @@ class Gate:
     def note(self, level: int, event: str, visit: Visit, facts: Mapping[str, Fact]) -> None:
         """Something for the log, about a visit."""
         self._notes.append(Note(level, event, {**facts, "peer": visit.peer}))
-
-    def health(self) -> tuple[int, str]:
-        """For /healthz."""
-        return watch.health(self)
-
-    def metrics(self, used: Used | None) -> str:
-        """For /metrics."""
-        return watch.metrics(self, used)
-
-    def stats(self, used: Used | None) -> Mapping[str, object]:
-        """For operators."""
-        return watch.stats(self, used)
 
     def look_for_the_end(self, visit: Visit) -> None:
         """Something was done with *visit* while the gate stops."""

@@ -9,6 +9,7 @@ from ..attrs import MAX_ATTRS
 from ..errors import LocalProtocolError
 
 MAX_FILE = 5_242_880  # bytes of one file (published limit)
+MAX_QUEST = 65_536  # bytes of a package on the main port: of a quest without a file (our own)
 MAX_MESSAGE = 20_480  # bytes of a text message (published limit, 2018)
 MAX_ROOMS = 10  # rooms of one user (published limit)
 MAX_GROUPS = 10_000  # groups of a project (published limit, 2018)

@@ -21,7 +21,6 @@ from .limits import (
 from .uploads import PIECE
 
 PUSH_TIMEOUT = 5.0  # seconds a push waits for its answer; none is no error (the framework's figure)
-MAX_QUEST = 65_536  # bytes of a package on the main port
 EARLY_QUEST = 16_384  # bytes of a package on the main port before the login
 
 

@@ -29,13 +29,13 @@ from ..link import Buffer, Link, StreamLink
 from ..package import package_limit
 from ..session import MAX_IN_HAND
 from ..websocket import WebSocketLink
-from . import notes
+from . import notes, watch
 from .decisions import Answer, Part, Push, Refuse, Visitor
 from .front import Fetch, Front, Left, Raw, Rejected, Upgrade
 from .http import FileExchange
-from .settings import EARLY_QUEST, MAX_QUEST, PUSH_TIMEOUT, Port
+from .limits import MAX_QUEST
+from .settings import EARLY_QUEST, PUSH_TIMEOUT, Port
 from .store import StoredFile, Used
-from .watch import HEALTH, METRICS
 
 if TYPE_CHECKING:
     from .gate import Gate
@@ -286,10 +286,10 @@ class Visit:
     def told_used(self, used: Used | None, *, now: float) -> None:
         """The store has told how much it holds, or could not."""
         if self._exchange is not None:
-            self._exchange.tell(200, self._gate.metrics(used))
+            self._exchange.tell(200, watch.metrics(self._gate, used))
         asked, self._stats = self._stats, []
         for quest_id in asked:
-            self.answer(Answer(self.visitor, quest_id, self._gate.stats(used)), now=now)
+            self.answer(Answer(self.visitor, quest_id, watch.stats(self._gate, used)), now=now)
 
     def found(self, file: StoredFile | None, fault: StoreFault | None) -> None:
         """The store has looked for the file that is asked for."""
@@ -356,9 +356,9 @@ class Visit:
                 self._exchange = exchange
                 self._take_behind(trailing)
                 self._deadline = now + self._gate.settings.idle_timeout
-                if self.port in (Port.MAIN, Port.WATCH) and exchange.path == HEALTH:
-                    exchange.tell(*self._gate.health())
-                elif self.port is Port.WATCH and exchange.path == METRICS:
+                if self.port in (Port.MAIN, Port.WATCH) and exchange.path == watch.HEALTH:
+                    exchange.tell(*watch.health(self._gate))
+                elif self.port is Port.WATCH and exchange.path == watch.METRICS:
                     self._gate.ask_used(self)
                 elif self.port is Port.WATCH or exchange.link is None:
                     exchange.not_found()

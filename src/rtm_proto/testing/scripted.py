@@ -433,6 +433,8 @@ class ScriptedGate(Gate):
     ``faults``  where its faults are ordered
     """
 
+    visit_class: type[Visit] = ScriptedVisit
+
     def __init__(
         self,
         settings: GateSettings,
@@ -449,12 +451,6 @@ class ScriptedGate(Gate):
         self.make_token = make_token
         self._store = store
         self._under_way: dict[int, Effect] = {}  # of this life, by the object's own id
-
-    def visit(self, name: str, *, port: Port, tls: bool = False, peer: str | None = None) -> Visit:
-        """A stream was accepted; *name* and the address of the *peer* are for logs."""
-        visit = ScriptedVisit(self, name, port=port, tls=tls, peer=peer)
-        self.welcome(visit)
-        return visit
 
     def quest(
         self, visit: Visit, quest_id: int, method: str, params: Mapping[str, object], *, now: float

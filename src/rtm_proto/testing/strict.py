@@ -264,6 +264,8 @@ class StrictGate(ScriptedGate):
     ``quirks``  their names
     """
 
+    visit_class = StrictVisit
+
     def __init__(
         self,
         settings: GateSettings,
@@ -279,12 +281,6 @@ class StrictGate(ScriptedGate):
         super().__init__(
             settings, wall_ms=wall_ms, make_token=make_token, store=store, faults=faults
         )
-
-    def visit(self, name: str, *, port: Port, tls: bool = False, peer: str | None = None) -> Visit:
-        """A stream was accepted; *name* and the address of the *peer* are for logs."""
-        visit = StrictVisit(self, name, port=port, tls=tls, peer=peer)
-        self.welcome(visit)
-        return visit
 
     def quest(
         self, visit: Visit, quest_id: int, method: str, params: Mapping[str, object], *, now: float

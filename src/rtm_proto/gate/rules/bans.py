@@ -105,11 +105,7 @@ class Bans:
         uid = int_of(asked.params, "uid")
         if uid not in self._project and self._keeping.free((Table.BAN, uid)):
             return {}
-
-        def kept() -> None:
-            self._project.pop(uid, None)
-
-        self._keeping.save(asked, Table.BAN, uid, None, kept)
+        self._keeping.change(asked, Table.BAN, self._project, uid, None, str)
         return None
 
     def _is_banned(self, asked: Asked) -> Params:
@@ -149,14 +145,7 @@ class Bans:
         now, places = self._wall_ms(), self._places[table]
         bans = {**places.get(key, {}), **changes}
         bans = {uid: until for uid, until in bans.items() if until > now}
-
-        def kept() -> None:
-            if bans:
-                places[key] = bans
-            else:
-                places.pop(key, None)
-
-        self._keeping.save(asked, table, key, _text_of_bans(bans) if bans else None, kept)
+        self._keeping.change(asked, table, places, key, bans, _text_of_bans)
 
 
 def _place(name: str, params: Params) -> tuple[int, int]:

@@ -72,11 +72,4 @@ class Blocks:
     # --- private ---
 
     def _change(self, asked: Asked, uid: int, after: frozenset[int]) -> None:
-        def kept() -> None:
-            if after:
-                self._blocks[uid] = after
-            else:
-                self._blocks.pop(uid, None)
-
-        value = text_of_uids(after) if after else None
-        self._keeping.save(asked, Table.BLOCKS, uid, value, kept)
+        self._keeping.change(asked, Table.BLOCKS, self._blocks, uid, after, text_of_uids)

@@ -99,11 +99,4 @@ class Groups:
         return gid, named
 
     def _change(self, asked: Asked, gid: int, after: frozenset[int]) -> None:
-        def kept() -> None:
-            if after:
-                self._groups[gid] = after
-            else:
-                self._groups.pop(gid, None)
-
-        value = text_of_uids(after) if after else None
-        self._keeping.save(asked, Table.MEMBERS, gid, value, kept)
+        self._keeping.change(asked, Table.MEMBERS, self._groups, gid, after, text_of_uids)

@@ -7,13 +7,15 @@ a rule ──► ask(effect) ──► store ──► carried_out ──┬─�
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ...codes import Code
 from ...errors import StoreFault
 from ...payload import Params
 from ..actions import Action, Answer, Asked, Refusal, Refuse
 from ..store import Effect, FindHistory, FindUnread, Result, SaveRecord, Table
+
+T = TypeVar("T")
 
 Then = Callable[[Result, float], None]
 """What follows once an effect is carried out: its result, and when."""
@@ -111,6 +113,30 @@ class Keeping:
         """
         effect = SaveRecord(self.next_id(), table, key, None)
         self._hold(_Waiting(None, effect, _nothing, ((table, key),)))
+
+    def change(
+        self,
+        asked: Asked,
+        table: Table,
+        records: dict[int, T],
+        key: int,
+        value: T | None,
+        text: Callable[[T], str],
+        *,
+        answer: Params | None = None,
+    ) -> None:
+        """Keep *value*, first in the store, as *text* has it, and then in *records*.
+
+        An empty one is forgotten in both. Otherwise as ``save``.
+        """
+
+        def kept() -> None:
+            if value:
+                records[key] = value
+            else:
+                records.pop(key, None)
+
+        self.save(asked, table, key, text(value) if value else None, kept, answer=answer)
 
     def carried_out(
         self, effect: Effect, result: Result, fault: StoreFault | None, *, now: float

@@ -119,22 +119,13 @@ class Logins:
             text = f"{limit} users have a token, and that is the limit: remove one"
             raise Refusal(Code.TOO_MANY_ITEMS, text)
         token = self._make_token()
-        digest = token_digest(token)
-
-        def kept() -> None:
-            self._digests[uid] = digest
-
-        self._keeping.save(asked, Table.LOGIN_TOKEN, uid, digest, kept, answer={"token": token})
+        self._change(asked, uid, token_digest(token), {"token": token})
 
     def _removetoken(self, asked: Asked) -> Params | None:
         uid = int_of(asked.params, "uid")
         if uid not in self._digests and self._keeping.free((Table.LOGIN_TOKEN, uid)):
             return {}
-
-        def kept() -> None:
-            self._digests.pop(uid, None)
-
-        self._keeping.save(asked, Table.LOGIN_TOKEN, uid, None, kept)
+        self._change(asked, uid, None, {})
         return None
 
     def _kickout(self, asked: Asked) -> Params:
@@ -146,6 +137,10 @@ class Logins:
         return {}
 
     # --- private ---
+
+    def _change(self, asked: Asked, uid: int, digest: str | None, answer: Params) -> None:
+        table = Table.LOGIN_TOKEN
+        self._keeping.change(asked, table, self._digests, uid, digest, str, answer=answer)
 
     def _right(self, uid: int, token: str) -> bool:
         """Whether this is a token of *uid*; as much work for a user that there is not."""
